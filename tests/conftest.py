@@ -1,0 +1,34 @@
+"""What every test shares: Hypothesis profiles and the two event loops.
+
+Profiles: `dev` while working, `ci` derandomized so that a build never fails by luck, `quick` for a second
+interpreter, `thorough` for a long search. `HYPOTHESIS_PROFILE` chooses one; without it, `ci` where the variable `CI` is
+set, else `dev`. None has a deadline: a busy machine is not a bug.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_SLOW_MACHINES_ARE_NO_BUG = [HealthCheck.too_slow]
+
+settings.register_profile("dev", deadline=None, suppress_health_check=_SLOW_MACHINES_ARE_NO_BUG)
+settings.register_profile(
+    "ci",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    suppress_health_check=_SLOW_MACHINES_ARE_NO_BUG,
+)
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=20)
+settings.register_profile("thorough", settings.get_profile("dev"), max_examples=5_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """Run a test marked `anyio` once on each event loop."""
+    return request.param
