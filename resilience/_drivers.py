@@ -1,0 +1,358 @@
+"""The few places where a policy meets a call.
+
+There are four kinds of policy, and a policy says which it is by the driver it binds with. A driver knows how to call, sync or async or
+as a generator; a policy knows what to decide; neither does the other's work.
+
+    gate    lets a call in or refuses it, and hears how it ended       breaker, throttle
+    loop    calls again                                                retry
+    scope   bounds the time of what is inside                          timeout
+    value   replaces an outcome                                        fallback
+
+What a driver returns is a bare closure of the function: the fast path is written out in it, so that a call that succeeds costs an
+attribute or two and no further frame. Two rules hold in each of them. An error is never kept in a local beyond its `except` block, since
+a frame that holds an error that holds the frame is a cycle. And a permit is claimed inside the `try` that settles it, so that it comes
+back on every way out: result, error, cancellation, or a generator that is thrown away.
+"""
+
+from __future__ import annotations
+
+from resilience._hub import HUB
+from resilience._shape import shape_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+    from contextlib import AbstractContextManager
+    from typing import Any, Protocol
+
+    from resilience.policies._retry_call import RetryCall
+
+    Fn = Callable[..., Any]
+
+    class Gate(Protocol):
+        """A policy that admits or refuses, and hears the end of what it admitted.
+
+        `_permit` is the permit of a call that may enter without asking, or below 0: ask. `_clean` is the permit whose success need not
+        be told, or below 0: tell every one. Both are read without a lock.
+        """
+
+        _permit: int
+        _clean: int
+        _timed: bool
+
+        def _now(self) -> float: ...
+        def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int: ...
+        async def _admit_async(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int: ...
+        def _returned(self, permit: int, result: object, started: float) -> None: ...
+        def _raised(self, permit: int, error: BaseException, started: float) -> None: ...
+
+    class Loop(Protocol):
+        """A policy that calls again. `_lean` says that a first success needs nothing but the call itself."""
+
+        _lean: bool
+
+        def _begin(self, *, cuts: bool) -> RetryCall: ...
+        def _begin_late(self, error: Exception) -> RetryCall | None: ...
+
+    class Scoped(Protocol):
+        """A policy that bounds time, plainly or by a cut."""
+
+        def _scope(self) -> AbstractContextManager[object]: ...
+        def _cut_scope(self) -> AbstractContextManager[object]: ...
+
+    class Value(Protocol):
+        """A policy that replaces outcomes. `_awaits` says that what stands in must be awaited."""
+
+        _awaits: bool
+
+        def _replaces_error(self, error: Exception) -> bool: ...
+        def _replaces_result(self, result: object) -> bool: ...
+        def _refused(self, result: object) -> Exception: ...
+        def _substitute(self, error: Exception, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+
+
+__all__ = ["bind_gate", "bind_loop", "bind_scope", "bind_value"]
+
+
+# --- gate -------------------------------------------------------------------------------------------------------------
+
+
+def bind_gate(gate: Gate, fn: Fn) -> Fn:
+    """Put a gate before a function of any shape. A generator holds its permit from the first step to its end."""
+    shape = shape_of(fn)
+    if shape == "sync":
+        return _gate_sync_timed(gate, fn) if gate._timed else _gate_sync(gate, fn)
+    if shape == "coroutine":
+        return _gate_async_timed(gate, fn) if gate._timed else _gate_async(gate, fn)
+    return _gate_generator(gate, fn) if shape == "generator" else _gate_async_generator(gate, fn)
+
+
+def _gate_sync(gate: Gate, fn: Fn) -> Fn:
+    def gated(*args: Any, **kwargs: Any) -> Any:
+        permit = gate._permit
+        try:
+            if permit < 0:
+                permit = gate._admit(args, kwargs)
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            if permit >= 0:
+                gate._raised(permit, error, 0.0)
+            raise
+        if gate._clean != permit:
+            gate._returned(permit, result, 0.0)
+        return result
+
+    return gated
+
+
+def _gate_sync_timed(gate: Gate, fn: Fn) -> Fn:
+    def gated(*args: Any, **kwargs: Any) -> Any:
+        permit = gate._permit
+        started = 0.0
+        try:
+            if permit < 0:
+                permit = gate._admit(args, kwargs)
+            started = gate._now()
+            result = fn(*args, **kwargs)
+        except BaseException as error:
+            if permit >= 0:
+                gate._raised(permit, error, started)
+            raise
+        gate._returned(permit, result, started)
+        return result
+
+    return gated
+
+
+def _gate_async(gate: Gate, fn: Fn) -> Fn:
+    async def gated(*args: Any, **kwargs: Any) -> Any:
+        permit = gate._permit
+        try:
+            if permit < 0:
+                permit = await gate._admit_async(args, kwargs)
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            if permit >= 0:
+                gate._raised(permit, error, 0.0)
+            raise
+        if gate._clean != permit:
+            gate._returned(permit, result, 0.0)
+        return result
+
+    return gated
+
+
+def _gate_async_timed(gate: Gate, fn: Fn) -> Fn:
+    async def gated(*args: Any, **kwargs: Any) -> Any:
+        permit = gate._permit
+        started = 0.0
+        try:
+            if permit < 0:
+                permit = await gate._admit_async(args, kwargs)
+            started = gate._now()
+            result = await fn(*args, **kwargs)
+        except BaseException as error:
+            if permit >= 0:
+                gate._raised(permit, error, started)
+            raise
+        gate._returned(permit, result, started)
+        return result
+
+    return gated
+
+
+def _gate_generator(gate: Gate, fn: Fn) -> Fn:
+    def gated(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        permit = gate._permit
+        started = 0.0
+        try:
+            if permit < 0:
+                permit = gate._admit(args, kwargs)
+            started = gate._now()
+            result = yield from fn(*args, **kwargs)
+        except BaseException as error:
+            if permit >= 0:
+                gate._raised(permit, error, started)
+            raise
+        gate._returned(permit, result, started)
+        return result
+
+    return gated
+
+
+def _gate_async_generator(gate: Gate, fn: Fn) -> Fn:
+    async def gated(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        permit = gate._permit
+        started = 0.0
+        try:
+            if permit < 0:
+                permit = await gate._admit_async(args, kwargs)
+            started = gate._now()
+            inner = fn(*args, **kwargs)
+            try:
+                step = await inner.__anext__()
+                while True:
+                    try:
+                        sent = yield step
+                    except GeneratorExit:
+                        raise
+                    except BaseException as thrown:
+                        step = await inner.athrow(thrown)
+                    else:
+                        step = await inner.asend(sent)
+            except StopAsyncIteration:
+                pass
+            finally:
+                await inner.aclose()
+        except BaseException as error:
+            if permit >= 0:
+                gate._raised(permit, error, started)
+            raise
+        gate._returned(permit, None, started)
+
+    return gated
+
+
+# --- loop -------------------------------------------------------------------------------------------------------------
+
+
+def bind_loop(loop: Loop, fn: Fn, refusal: str) -> Fn:
+    """Call a function again as the loop decides. A generator cannot be begun anew without repeating what it has yielded."""
+    shape = shape_of(fn)
+    if shape == "sync":
+        return _loop_sync(loop, fn)
+    if shape == "coroutine":
+        return _loop_async(loop, fn)
+    raise TypeError(refusal)
+
+
+def _loop_sync(loop: Loop, fn: Fn) -> Fn:
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        return _repeat(loop._begin(cuts=False), fn, args, kwargs)
+
+    if not loop._lean:
+        return watched
+
+    def retried(*args: Any, **kwargs: Any) -> Any:
+        if HUB.heard:
+            return watched(*args, **kwargs)
+        try:
+            return fn(*args, **kwargs)
+        except Exception as error:
+            call = loop._begin_late(error)
+            if call is None:
+                raise
+        return _repeat(call, fn, args, kwargs)
+
+    return retried
+
+
+def _repeat(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with call:
+        while True:
+            call.pause()
+            try:
+                result = fn(*args, **kwargs)
+            except Exception as error:
+                if not call.failed(error):
+                    raise
+            else:
+                if call.returned(result):
+                    return result
+
+
+def _loop_async(loop: Loop, fn: Fn) -> Fn:
+    async def watched(*args: Any, **kwargs: Any) -> Any:
+        return await _repeat_async(loop._begin(cuts=True), fn, args, kwargs)
+
+    if not loop._lean:
+        return watched
+
+    async def retried(*args: Any, **kwargs: Any) -> Any:
+        if HUB.heard:
+            return await watched(*args, **kwargs)
+        try:
+            return await fn(*args, **kwargs)
+        except Exception as error:
+            call = loop._begin_late(error)
+            if call is None:
+                raise
+        return await _repeat_async(call, fn, args, kwargs)
+
+    return retried
+
+
+async def _repeat_async(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with call:
+        while True:
+            await call.pause_async()
+            try:
+                result = await fn(*args, **kwargs)
+            except Exception as error:
+                if not call.failed(error):
+                    raise
+            else:
+                if call.returned(result):
+                    return result
+
+
+# --- scope ------------------------------------------------------------------------------------------------------------
+
+
+def bind_scope(scoped: Scoped, fn: Fn, refusal: str) -> Fn:
+    """Run a function inside a scope. A generator runs in pieces, between which its caller's time passes."""
+    shape = shape_of(fn)
+    if shape == "sync":
+
+        def bounded(*args: Any, **kwargs: Any) -> Any:
+            with scoped._scope():
+                return fn(*args, **kwargs)
+
+        return bounded
+    if shape == "coroutine":
+
+        async def bounded_async(*args: Any, **kwargs: Any) -> Any:
+            with scoped._cut_scope():
+                return await fn(*args, **kwargs)
+
+        return bounded_async
+    raise TypeError(refusal)
+
+
+# --- value ------------------------------------------------------------------------------------------------------------
+
+
+def bind_value(value: Value, fn: Fn, refusal: str) -> Fn:
+    """Replace a function's outcome. What stands in is made inside the `except`, so that its own failure shows the first error."""
+    shape = shape_of(fn)
+    if shape == "sync":
+
+        def replaced(*args: Any, **kwargs: Any) -> Any:
+            try:
+                result = fn(*args, **kwargs)
+            except Exception as error:
+                if not value._replaces_error(error):
+                    raise
+                return value._substitute(error, args, kwargs)
+            if value._replaces_result(result):
+                return value._substitute(value._refused(result), args, kwargs)
+            return result
+
+        return replaced
+    if shape == "coroutine":
+
+        async def replaced_async(*args: Any, **kwargs: Any) -> Any:
+            try:
+                result = await fn(*args, **kwargs)
+            except Exception as error:
+                if not value._replaces_error(error):
+                    raise
+                instead = value._substitute(error, args, kwargs)
+                return await instead if value._awaits else instead
+            if value._replaces_result(result):
+                instead = value._substitute(value._refused(result), args, kwargs)
+                return await instead if value._awaits else instead
+            return result
+
+        return replaced_async
+    raise TypeError(refusal)

@@ -1,0 +1,176 @@
+"""What a caller may have to catch.
+
+    ResilienceError
+      Rejected              the call was not made
+        CircuitOpen
+        Throttled
+      TimedOut              also a TimeoutError, hence an OSError
+        DeadlineExceeded
+      ResultNotAccepted     retries ran out and no result was good enough
+
+One question decides the tree: was the call made? A `Rejected` says that it was not, so it is always safe to try again and never says
+anything about the health of what would have been called; that is why every policy treats it as neutral. Everything else that reaches
+a caller is the error of the call itself, unchanged.
+
+Messages are built when somebody reads them: under overload, rejections are the most frequent thing a service does. Every error
+pickles, so that it can cross a process boundary.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Literal
+
+    from resilience.core.breaker import CircuitState
+
+__all__ = [
+    "BlockingWarning",
+    "CircuitOpen",
+    "DeadlineExceeded",
+    "PipelineWarning",
+    "Rejected",
+    "ResilienceError",
+    "ResultNotAccepted",
+    "Throttled",
+    "TimedOut",
+]
+
+
+def _rebuild(kind: type[ResilienceError], args: tuple[Any, ...], state: dict[str, Any]) -> ResilienceError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ResilienceError(Exception):
+    """The base of everything that this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Callable[..., ResilienceError], tuple[Any, ...]]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+class Rejected(ResilienceError):
+    """The call was not made.
+
+    Attributes:
+        policy: the name of the policy that refused.
+        retry_after: seconds after which it is worth trying again, or None where nobody can know.
+    """
+
+    def __init__(self, policy: str, retry_after: float | None = None) -> None:
+        super().__init__()
+        self.policy = policy
+        self.retry_after = retry_after
+
+    def _reason(self) -> str:
+        return "the call was not made"
+
+    def __str__(self) -> str:
+        wait = "" if self.retry_after is None else f"; try again in {self.retry_after:.3g} s"
+        return f"{self.policy}: {self._reason()}{wait}"
+
+
+class CircuitOpen(Rejected):
+    """A circuit breaker refused: what would have been called has been failing.
+
+    Attributes:
+        state: the state that refused: open, half-open with every trial taken, or isolated.
+        retry_after: seconds to half-open; in half-open, to the earliest end of a lease; None when isolated.
+        last_error: (type name, message) of the failure that was counted last, or None. No traceback is kept.
+    """
+
+    def __init__(
+        self, policy: str, retry_after: float | None, state: CircuitState, last_error: tuple[str, str] | None = None
+    ) -> None:
+        super().__init__(policy, retry_after)
+        self.state = state
+        self.last_error = last_error
+
+    def _reason(self) -> str:
+        cause = "" if self.last_error is None else f"; last failure {self.last_error[0]}: {self.last_error[1]}"
+        return f"the circuit is {self.state.value.replace('_', '-')}{cause}"
+
+
+class Throttled(Rejected):
+    """A rate would have been exceeded.
+
+    Attributes:
+        reason: "rate" when the tokens are not there, "keys" when a new key found no room in the table of keys.
+        retry_after: seconds that are enough, if nobody else comes meanwhile.
+    """
+
+    def __init__(
+        self, policy: str, retry_after: float | None = None, reason: Literal["rate", "keys"] = "rate"
+    ) -> None:
+        super().__init__(policy, retry_after)
+        self.reason = reason
+
+    def _reason(self) -> str:
+        return "the rate is used up" if self.reason == "rate" else "no room for another key"
+
+
+class TimedOut(ResilienceError, TimeoutError):
+    """A `Timeout` cut the call, or there was no time left to start it.
+
+    Attributes:
+        policy: the name of the policy, or "deadline".
+        seconds: the bound that passed, in seconds.
+    """
+
+    def __init__(self, policy: str, seconds: float) -> None:
+        super().__init__()
+        self.policy = policy
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.policy}: no answer within {self.seconds:.6g} s"
+
+
+class DeadlineExceeded(TimedOut):
+    """The deadline of the whole piece of work passed: `context.deadline` or a retry's `within`."""
+
+    def __str__(self) -> str:
+        return f"{self.policy}: the deadline of {self.seconds:.6g} s has passed"
+
+
+class ResultNotAccepted(ResilienceError):
+    """Every attempt returned, and `on_result` accepted none of the results.
+
+    Attributes:
+        policy: the name of the policy.
+        last_result: what the last attempt returned; its `repr` after unpickling, where it cannot be pickled itself.
+        attempts: calls made.
+        elapsed: seconds from the first attempt to giving up.
+    """
+
+    def __init__(self, policy: str, last_result: object, attempts: int, elapsed: float) -> None:
+        super().__init__()
+        self.policy = policy
+        self.last_result = last_result
+        self.attempts = attempts
+        self.elapsed = elapsed
+
+    def __str__(self) -> str:
+        calls = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
+        return f"{self.policy}: no result accepted after {calls} in {self.elapsed:.3g} s; the last was {self.last_result!r}"
+
+    def __reduce__(self) -> tuple[Callable[..., ResilienceError], tuple[Any, ...]]:
+        import pickle
+
+        state = self.__dict__.copy()
+        try:
+            pickle.dumps(self.last_result)
+        except Exception:
+            state["last_result"] = repr(self.last_result)
+        return _rebuild, (type(self), self.args, state)
+
+
+class PipelineWarning(UserWarning):
+    """Policies are composed in an order that cannot work as meant."""
+
+
+class BlockingWarning(UserWarning):
+    """A blocking wait was made on a thread that runs an event loop: everything else on that loop waits too."""

@@ -1,0 +1,33 @@
+"""A circuit taken out of service by hand."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["Isolation"]
+
+
+class Isolation:
+    """What `CircuitBreaker.isolate` returns: release it, or leave its block, to end it. Safe from any thread."""
+
+    __slots__ = ("_release", "_token")
+
+    def __init__(self, token: int, release: Callable[[int], bool]) -> None:
+        self._token = token
+        self._release = release
+
+    def release(self) -> bool:
+        """End this isolation. False, and no effect, if it has ended before."""
+        return self._release(self._token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

@@ -1,0 +1,131 @@
+"""Try again, after a while, if it makes sense.
+
+A retry spends somebody else's capacity to hide a fault from the caller. It is right for faults that pass, for calls that may be repeated,
+and for as long as the caller still wants the answer; everything else about it is damage control. So nothing is retried that is not named
+(`on` is required), waits grow and are spread out by default, the whole can be bounded in time, and what a server asks for is obeyed.
+
+The success of a first attempt costs a `try`, which is free. Everything else happens in `RetryCall`, one per call.
+"""
+
+from __future__ import annotations
+
+from resilience._checks import callable_or_none, positive_int, seconds, seconds_or_none, wrong_value
+from resilience._drivers import bind_loop
+from resilience.backoff import coerce, exponential
+from resilience.core.retry import RetryPlan
+from resilience.matching import Matcher
+from resilience.policies._attempts import Attempts
+from resilience.policies._base import Policy
+from resilience.policies._retry_call import RetryCall, open_scope
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+    from typing import Any, Literal, NoReturn
+
+    from typing_extensions import Never
+
+    from resilience.clock import Clock
+    from resilience.core.backoff import Backoff
+    from resilience.matching import On
+
+__all__ = ["Retry"]
+
+_DEFAULT_BACKOFF = exponential()
+
+
+class Retry(Policy["Never"]):
+    """Call again when a call fails in a way that is worth it.
+
+    Holds no state between calls: any number of threads and tasks may use one object at once.
+
+    Args:
+        on: the errors to retry: a type, a tuple of types, or a predicate. Required, unless `on_result` is given.
+        ignore: errors never to retry, in the same forms; wins over `on`.
+        on_result: a predicate of the result; True means "not good enough, try again".
+        attempts: calls in all, the first included; `math.inf`, spelled out, for no bound.
+        within: seconds for all attempts and waits together. Opens a deadline that timeouts inside keep to; async attempts are cut at it.
+        backoff: what to wait before each retry: one of `resilience.backoff`, a number of seconds, or a sequence of them.
+        on_exhausted: "raise" raises `ResultNotAccepted` when no result was accepted, "return" returns the last one.
+        max_retry_after: a server that asks for more than this many seconds is not waited for at all.
+        rng: where jitter comes from: a function that returns numbers in [0, 1).
+        name: for events, errors and the registry.
+        clock: the time source; the machine's monotonic clock by default.
+
+    Raises:
+        TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
+    """
+
+    __slots__ = ("_lean", "_matcher", "_plan", "_reads_clock", "_returns_last", "_rng", "_warned")
+
+    kind = "retry"
+    _form = "on=ConnectionError"
+
+    def __init__(
+        self,
+        *,
+        on: On | None = None,
+        ignore: On = (),
+        on_result: Callable[[Any], bool | float | None] | None = None,
+        attempts: float = 3,
+        within: float | timedelta | None = None,
+        backoff: Backoff | float | timedelta | Sequence[float] = _DEFAULT_BACKOFF,
+        on_exhausted: Literal["raise", "return"] = "raise",
+        max_retry_after: float | timedelta = 60.0,
+        rng: Callable[[], float] | None = None,
+        name: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        if on is None and on_result is None:
+            raise TypeError("Retry must be told what to retry: pass on=SomeError, or on_result=a_predicate, or both")
+        self._matcher = Matcher(on, ignore, on_result)
+        self._plan = RetryPlan(
+            positive_int("attempts", attempts, infinite=True),
+            seconds_or_none("within", within),
+            coerce(backoff, "backoff"),
+            seconds("max_retry_after", max_retry_after, zero=True),
+        )
+        if on_exhausted not in ("raise", "return"):
+            raise wrong_value("on_exhausted", '"raise" or "return"', on_exhausted)
+        self._returns_last = on_exhausted == "return"
+        self._rng = callable_or_none("rng", rng) or _default_rng()
+        self._warned = False
+        self._reads_clock = self._plan.within is not None or on_result is not None
+        self._lean = not self._reads_clock
+        self._setup(name, clock, arguments)
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
+        return bind_loop(self, fn, "Retry cannot wrap a generator: what it has yielded cannot be taken back")
+
+    def guard(self, *_: object, **__: object) -> NoReturn:
+        """A block cannot be run again from outside, so there is no guard.
+
+        Raises:
+            TypeError: always; it says what to write.
+        """
+        raise TypeError("Retry cannot guard a block, which runs once: write `for attempt in retry.attempts(): with attempt:`")
+
+    def attempts(self) -> Attempts:
+        """Retry a block: `for attempt in retry.attempts(): with attempt: ...`, or `async for` with the same `with`.
+
+        The loop ends after the first attempt that succeeds. The last error leaves the block unchanged.
+        """
+        return Attempts(self)
+
+    def _begin(self, *, cuts: bool) -> RetryCall:
+        return RetryCall(self, open_scope(self, cuts=cuts))
+
+    def _begin_late(self, error: Exception) -> RetryCall | None:
+        """Begin after the first attempt has failed without us; None where that was the last."""
+        call = RetryCall(self, None)
+        return call if call.failed(error) else None
+
+
+def _default_rng() -> Callable[[], float]:
+    # The module's own generator is seeded anew in a forked child.
+    from random import random
+
+    return random

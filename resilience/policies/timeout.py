@@ -1,0 +1,132 @@
+"""Stop waiting.
+
+A call without a bound has one anyway: the patience of whoever waits for it, which is the worst moment to find out. In asyncio and trio a
+timeout cancels what runs inside, and knows its own cancellation from the caller's. A running plain function cannot be cut by anybody, so
+there a timeout is a promise that the function has to keep: it opens a deadline, and code inside that reads `context.remaining()`, this
+library's other policies among it, stays within. That difference matters enough that it has to be asked for: `thread=False`.
+
+A plain call that ends late has done its work. Its result is returned, its error raised, and `DeadlineMissed` says how late it was.
+"""
+
+from __future__ import annotations
+
+from resilience._checks import seconds as _seconds
+from resilience._checks import wrong_value
+from resilience._drivers import bind_scope
+from resilience._scope import CutScope, Scope
+from resilience._shape import shape_of
+from resilience.errors import TimedOut
+from resilience.events import CallSucceeded, DeadlineMissed
+from resilience.policies._base import Policy
+from resilience.policies._guard import ScopeGuard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+    from types import TracebackType
+    from typing import Any, Literal
+
+    from typing_extensions import Never
+
+    from resilience.clock import Clock
+
+__all__ = ["Timeout"]
+
+_SYNC = (
+    "a running sync call cannot be cut: pass thread=False, where only code that reads context.remaining() obeys, or make it async"
+)
+
+
+class Timeout(Policy["Never"]):
+    """Bound the time of what is inside.
+
+    Holds no state between calls: any number of threads and tasks may use one object at once.
+
+    Args:
+        seconds: the bound, in seconds or as a `timedelta`.
+        thread: for plain functions. None (the default) refuses them; False opens a deadline that code inside has to keep.
+        name: for events, errors and the registry.
+        clock: the time source of the deadline; the machine's monotonic clock by default. Cuts are timed by the event loop.
+
+    Raises:
+        TimedOut: the call was cut, or an outer bound had passed before it began (`DeadlineExceeded` where that was a deadline).
+        TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
+    """
+
+    __slots__ = ("_bound", "_thread")
+
+    kind = "timeout"
+    _form = "2.0"
+
+    def __init__(
+        self,
+        seconds: float | timedelta,
+        *,
+        thread: Literal[False] | None = None,
+        name: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._bound = _seconds("seconds", seconds)
+        if thread is not None and thread is not False:
+            raise wrong_value("thread", "None or False", thread)
+        self._thread = thread
+        self._setup(name, clock, {"seconds": seconds, "thread": thread, "name": name, "clock": clock})
+
+    def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
+        """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
+        if self._thread is None and shape_of(fn) == "sync":
+            raise TypeError(_SYNC)
+        return bind_scope(self, fn, "Timeout cannot wrap a generator: between its steps the time is its caller's")
+
+    def guard(self) -> ScopeGuard:
+        """A block under this bound: `async with` cuts it, `with` (only where `thread=False`) does not. Single use."""
+        return ScopeGuard(self)
+
+    def _scope(self) -> Scope:
+        if self._thread is None:
+            raise TypeError(_SYNC)
+        return _Kept(self)
+
+    def _cut_scope(self) -> Scope:
+        return _Cut(self)
+
+    def snapshot(self) -> dict[str, Any]:
+        """The present state as plain values: the bound in seconds."""
+        return {**super().snapshot(), "seconds": self._bound}
+
+
+class _Kept(Scope):
+    __slots__ = ("_timeout",)
+
+    def __init__(self, timeout: Timeout) -> None:
+        super().__init__(timeout.name, timeout._bound, timeout._clock, TimedOut)
+        self._timeout = timeout
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        super().__exit__(kind, error, trace)
+        if self._timeout._channel.heard:
+            late = -self.own_left()
+            if late >= 0.0:
+                self._timeout._send(DeadlineMissed, seconds=self.seconds, late=late)
+            elif error is None:
+                self._timeout._send(CallSucceeded, attempts=1)
+        return None
+
+
+class _Cut(CutScope):
+    __slots__ = ("_timeout",)
+
+    def __init__(self, timeout: Timeout) -> None:
+        super().__init__(timeout.name, timeout._bound, timeout._clock, TimedOut)
+        self._timeout = timeout
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        swallowed = super().__exit__(kind, error, trace)
+        if error is None and self._timeout._channel.heard:
+            self._timeout._send(CallSucceeded, attempts=1)
+        return swallowed
