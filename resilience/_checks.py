@@ -35,6 +35,7 @@ __all__ = [
     "seconds_or_none",
     "share",
     "text_or_none",
+    "whole",
     "wrong_type",
     "wrong_value",
 ]
@@ -97,6 +98,11 @@ def positive_int(name: str, value: object, *, infinite: bool = False) -> int | f
     if value < 1:
         raise wrong_value(name, rule, value)
     return value
+
+
+def whole(name: str, value: object) -> int:
+    """Check a count from 1 on that has to be finite."""
+    return int(positive_int(name, value))
 
 
 def share(name: str, value: object, *, zero: bool = False) -> float:

@@ -18,12 +18,12 @@ from resilience._runtime import current_runtime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import Protocol
+    from collections.abc import Callable, Coroutine
+    from typing import Any, Protocol
 else:
     Protocol = object
 
-__all__ = ["Clock", "SystemClock", "default"]
+__all__ = ["Clock", "SystemClock", "default", "is_machine"]
 
 
 class Clock(Protocol):
@@ -59,9 +59,10 @@ class SystemClock:
 
     __slots__ = ("now", "sleep", "sleep_async")
 
-    now: Callable[[], float]
-    sleep: Callable[[float], None]
-    sleep_async: Callable[[float], Awaitable[None]]
+    if TYPE_CHECKING:
+        now: Callable[[], float]
+        sleep: Callable[[float], None]
+        sleep_async: Callable[[float], Coroutine[Any, Any, None]]
 
     def __init__(self) -> None:
         self.restore()
@@ -75,3 +76,8 @@ class SystemClock:
 
 default = SystemClock()
 """The clock of every policy that was given none."""
+
+
+def is_machine(clock: Clock) -> bool:
+    """Whether a clock is the machine's at present, so that waits of the operating system and of event loops agree with it."""
+    return isinstance(clock, SystemClock) and clock.now is time.monotonic

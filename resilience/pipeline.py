@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AsyncExitStack, ExitStack
     from types import TracebackType
-    from typing import Any, Protocol, Self, TypeVar
+    from typing import Any, Protocol, Self, TypeVar, overload
 
     F_co = TypeVar("F_co", covariant=True)
 
@@ -52,12 +52,18 @@ class Pipeline(Policy[F_co]):
     kind = "pipeline"
     _form = "Retry(on=ConnectionError), Timeout(2)"
 
-    def __init__(self, *policies: Policy[F_co], name: str | None = None) -> None:
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(self, *policies: Policy[F_co], name: str | None = None) -> None: ...
+        @overload
+        def __init__(self: Pipeline[Any], *policies: Policy[Any] | Bindable, name: str | None = None) -> None: ...
+
+    def __init__(self, *policies: Any, name: str | None = None) -> None:
         if not policies:
             raise TypeError("Pipeline must hold at least one policy, got none")
         for part in policies:
-            if isinstance(part, type) or not callable(getattr(part, "bind", None)):
-                raise TypeError(f"a pipeline holds policies, or objects with bind(fn) -> fn, got {part!r}")
+            _check_part(part)
         self._policies = policies
         self._setup(name, None, {"policies": policies, "name": name})
         if name is not None:
@@ -87,6 +93,9 @@ class Pipeline(Policy[F_co]):
         parts = [part.snapshot() for part in self._policies if isinstance(part, Policy)]
         return {**super().snapshot(), "policies": parts}
 
+    def _at_rest(self) -> bool:
+        return all(part._at_rest() for part in self._policies if isinstance(part, Policy))
+
     def _adopt(self, name: str) -> None:
         if self._name is None:
             super()._adopt(name)
@@ -107,6 +116,11 @@ class Pipeline(Policy[F_co]):
     def __repr__(self) -> str:
         named = "" if self._arguments["name"] is None else f", name={self._arguments['name']!r}"
         return f"Pipeline({', '.join(map(repr, self._policies))}{named})"
+
+
+def _check_part(part: object) -> None:
+    if isinstance(part, type) or not callable(getattr(part, "bind", None)):
+        raise TypeError(f"a pipeline holds policies, or objects with bind(fn) -> fn, got {part!r}")
 
 
 def _guard_of(part: object) -> Guard:

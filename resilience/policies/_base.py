@@ -57,6 +57,8 @@ class Policy(Generic[F_co]):
 
     _form: ClassVar[str] = "..."
     _takes_callable: ClassVar[bool] = False
+    _state: ClassVar[tuple[str, ...]] = ()
+    """The attributes that calls change; the rest is configuration."""
 
     if not TYPE_CHECKING:
         __class_getitem__ = classmethod(GenericAlias)
@@ -98,7 +100,8 @@ class Policy(Generic[F_co]):
         """
         if isinstance(fn, staticmethod | classmethod):
             return type(fn)(self(fn.__func__))
-        if not callable(fn) or isinstance(fn, type):
+        decorated: object = fn
+        if not callable(decorated):
             close_coroutine(fn)
             raise TypeError(f"a policy decorates a function, got {fn!r}; for a single call write policy.call(fn, ...)")
         wrapper = update_wrapper(self.bind(fn), fn)
@@ -210,12 +213,30 @@ class Policy(Generic[F_co]):
         self._channel.send(event(self.name, self.kind, self._clock.now(), **fields))
 
     def _listeners_changed(self) -> None:
-        """Somebody began or ceased to listen; `_channel.heard` says what holds now."""
+        """Bring what is read without a lock up to date: somebody began or ceased to listen, or the state was put back."""
 
     # --- for the clock, for tests and for fork --------------------------------------------------------------------------
 
     def _now(self) -> float:
         return self._clock.now()
+
+    def _freeze(self) -> dict[str, Any]:
+        """A copy of the state, for virtual time to give back at its end."""
+        from copy import deepcopy
+
+        with self._lock:
+            return {field: deepcopy(getattr(self, field)) for field in self._state}
+
+    def _thaw(self, frozen: dict[str, Any]) -> None:
+        """Take back a state from `_freeze`."""
+        with self._lock:
+            for field, value in frozen.items():
+                setattr(self, field, value)
+        self._listeners_changed()
+
+    def _at_rest(self) -> bool:
+        """Whether this policy could be forgotten and made anew without forgiving or closing anything."""
+        return True
 
     def _after_fork(self) -> None:
         """In a forked child, with a fresh lock: forget what belonged to threads that are not here."""
