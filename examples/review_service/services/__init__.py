@@ -1,0 +1,1 @@
+"""The use cases. Nothing in here knows HTTP or SQL."""

@@ -1,0 +1,1 @@
+"""The review service, its provider and the demonstration."""
