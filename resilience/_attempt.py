@@ -1,17 +1,33 @@
 """Which attempt is this?
 
-A retry that runs inside another retry's attempt multiplies load, and the only defence is to know. The number of the attempt and how many
-retries are around it travel in a context variable, so that an inner retry's events can tell its depth and an HTTP client can pass the
-attempt number on to the next service.
+A retry that runs inside another retry's attempt multiplies load, and the only defence is to know. A retry stands in the
+chain of bounds around whatever it calls, with the number of its attempt, so an inner retry's events can tell how deep
+they are and an HTTP client can pass the number on to the next service.
 """
 
 from __future__ import annotations
 
-import contextvars
+from resilience._scope import current
 
-__all__ = ["current_attempt"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from resilience._scope import Bound
 
-current_attempt: contextvars.ContextVar[tuple[int, int] | None] = contextvars.ContextVar(
-    "resilience_attempt", default=None
-)
-"""(number of the attempt, depth of the retry that makes it); None outside of any retry, or where nobody needs to know."""
+__all__ = ["current_attempt", "retry_around"]
+
+
+def current_attempt() -> tuple[int, int] | None:
+    """(number of the attempt, depth of the retry that makes it), outside of any retry None.
+
+    The first attempt of a retry to which nobody listens, and that has neither `within` nor `on_result`, is not marked:
+    it costs nothing and says nothing.
+    """
+    bound = retry_around(current.get())
+    return None if bound is None else (bound.attempt, bound.depth)
+
+
+def retry_around(bound: Bound | None) -> Bound | None:
+    """The first bound from here outward that is a retry's."""
+    while bound is not None and not bound.attempt:
+        bound = bound.parent
+    return bound

@@ -1,11 +1,17 @@
 """Who listens, and how events reach them.
 
-A listener must never be able to hurt a policy. So events are queued while the policy's lock is held, in the order of what happened,
-and delivered after it is released, by whichever thread gets there first; the others leave at once. A listener that blocks holds up
-later events of that policy and nothing else; one that raises is reported through `sys.unraisablehook`, as for a failing `__del__`; one
-that calls the policy queues events that are delivered after its own.
+A listener must never be able to hurt a policy. So events are queued while the policy's lock is held, in the order of
+what happened, and delivered after it is released, by whichever thread gets there first; the others leave at once. A
+listener that blocks holds up later events of that policy and nothing else; one that raises is reported through
+`sys.unraisablehook`, as for a failing `__del__`; one that calls the policy queues events that are delivered after its
+own.
 
-Nobody pays for events that nobody hears: `heard` is one attribute of each policy, and of the hub, that says whether to build any.
+Whoever delivers holds a lock of its own while it does, and the channel knows which. A lock that is taken by `with` is
+free again on every way out, an interrupt included, so "is it still locked?" can be asked where a flag would have been
+left behind.
+
+Nobody pays for events that nobody hears: `heard` is one attribute of each policy, and of the hub, that says whether to
+build any.
 """
 
 from __future__ import annotations
@@ -16,17 +22,12 @@ import weakref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from resilience.events import Event
     from resilience.policies._base import Policy
 
-    Listener = tuple[Callable[[Event], object], tuple[type[Event], ...]]
-
 __all__ = ["HUB", "Channel", "listen", "live", "registry"]
-
-live: weakref.WeakSet[Policy[object]] = weakref.WeakSet()
-"""Every policy that exists, for the registry, for listeners to all, and for `fork`."""
 
 
 class _Hub:
@@ -35,32 +36,75 @@ class _Hub:
     def __init__(self) -> None:
         self.heard = False
         """Whether anybody listens to anything, one policy or all."""
-        self.listeners: tuple[Listener, ...] = ()
-        self.lock = threading.Lock()
+        self.listeners: tuple[_Listener, ...] = ()
+        # The same thread may come back: a collection of garbage in here can end a call whose listener listens.
+        self.lock = threading.RLock()
 
     def review(self) -> None:
         """Tell the hub and each channel whether it is heard. Called with the lock held."""
-        heard = bool(self.listeners)
-        for policy in list(live):
+        for policy in live:
             policy._channel.heard = bool(self.listeners or policy._channel.listeners)
-            heard = heard or policy._channel.heard
             policy._listeners_changed()
-        self.heard = heard
+        self.heard = bool(self.listeners) or any(policy._channel.listeners for policy in live)
 
 
 HUB = _Hub()
 
 
+class _Live:
+    """Every policy that exists, for the registry, listeners to all, and `fork`. Holds none; safe from any thread."""
+
+    __slots__ = ("_policies",)
+
+    def __init__(self) -> None:
+        self._policies: weakref.WeakValueDictionary[int, Policy[object]] = weakref.WeakValueDictionary()
+
+    def add(self, policy: Policy[object]) -> None:
+        """Know a new policy, and tell it whether somebody listens to all."""
+        with HUB.lock:
+            self._policies[id(policy)] = policy
+            policy._channel.heard = bool(HUB.listeners)
+
+    def __iter__(self) -> Iterator[Policy[object]]:
+        # The list of references is made in one step; a weak collection is not safe to iterate beside other threads.
+        return iter([policy for ref in self._policies.valuerefs() if (policy := ref()) is not None])
+
+
+live = _Live()
+
+
+class _Listener:
+    """One callback, and the types of event it wants; none means all."""
+
+    __slots__ = ("callback", "stopped", "types")
+
+    def __init__(self, callback: Callable[[Event], object], types: tuple[type[Event], ...]) -> None:
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, got {callback!r}")
+        self.callback = callback
+        self.types = tuple(_event_type(kind) for kind in types)
+        self.stopped = False
+
+    def hear(self, event: Event) -> None:
+        if self.stopped or (self.types and not isinstance(event, self.types)):
+            return
+        try:
+            self.callback(event)
+        except Exception as error:
+            _Unraisable(self.callback, error)
+
+
 class Channel:
     """The listeners and the undelivered events of one policy. Safe from any thread."""
 
-    __slots__ = ("__weakref__", "_delivering", "_queue", "heard", "listeners")
+    __slots__ = ("__weakref__", "_claim", "_deliverer", "_queue", "heard", "listeners")
 
     def __init__(self) -> None:
-        self.listeners: tuple[Listener, ...] = ()
+        self.listeners: tuple[_Listener, ...] = ()
+        self.heard = False
         self._queue: collections.deque[Event] = collections.deque()
-        self._delivering = threading.Lock()
-        self.heard = bool(HUB.listeners)
+        self._claim = threading.RLock()
+        self._deliverer = threading.Lock()
 
     def put(self, event: Event) -> None:
         """Queue an event; may be called with the policy's lock held."""
@@ -73,47 +117,37 @@ class Channel:
 
     def deliver(self) -> None:
         """Deliver what is queued, unless another thread is at it; never called with a lock held."""
+        # Asked again after the own lock is free: whoever queued an event before that left it to this thread.
         while self._queue:
-            if not self._delivering.acquire(blocking=False):
-                return
-            try:
+            own = threading.Lock()
+            with own:
+                with self._claim:
+                    if self._deliverer.locked():
+                        return
+                    self._deliverer = own
                 while self._queue:
                     self._tell(self._queue.popleft())
-            finally:
-                self._delivering.release()
 
     def _tell(self, event: Event) -> None:
-        for callback, kinds in (*self.listeners, *HUB.listeners):
-            if not kinds or isinstance(event, kinds):
-                try:
-                    callback(event)
-                except Exception as error:
-                    _report(callback, error)
+        for listener in (*self.listeners, *HUB.listeners):
+            listener.hear(event)
 
-    def listen(self, callback: Callable[[Event], object], kinds: tuple[type[Event], ...]) -> Callable[[], None]:
+    def listen(self, callback: Callable[[Event], object], types: tuple[type[Event], ...]) -> Callable[[], None]:
         """Add a listener; returns what removes it."""
-        entry = _entry(callback, kinds)
-        with HUB.lock:
-            self.listeners = (*self.listeners, entry)
-            HUB.review()
-
-        def stop() -> None:
-            with HUB.lock:
-                self.listeners = tuple(other for other in self.listeners if other is not entry)
-                HUB.review()
-
-        return stop
+        return _listen(self, callback, types)
 
     def after_fork(self) -> None:
-        """In a forked child: whoever was delivering is not here."""
-        self._delivering = threading.Lock()
+        """In a forked child: whoever was delivering is not here, and what was queued is the parent's to deliver."""
+        self._claim = threading.RLock()
+        self._deliverer = threading.Lock()
+        self._queue.clear()
 
 
 def listen(callback: Callable[[Event], object], /, *event_types: type[Event]) -> Callable[[], None]:
     """Hear the events of every policy, those built later included.
 
     Args:
-        callback: a plain function of one event. It runs on the thread of the call that caused the event, outside every lock.
+        callback: a plain function of one event. It runs on a thread that called the policy, outside every lock.
         event_types: only these and their subclasses; all when none is named.
 
     Returns:
@@ -122,14 +156,21 @@ def listen(callback: Callable[[Event], object], /, *event_types: type[Event]) ->
     Raises:
         TypeError: `callback` is not callable, or a type is not an event type.
     """
-    entry = _entry(callback, event_types)
+    return _listen(HUB, callback, event_types)
+
+
+def _listen(
+    where: _Hub | Channel, callback: Callable[[Event], object], types: tuple[type[Event], ...]
+) -> Callable[[], None]:
+    listener = _Listener(callback, types)
     with HUB.lock:
-        HUB.listeners = (*HUB.listeners, entry)
+        where.listeners = (*where.listeners, listener)
         HUB.review()
 
     def stop() -> None:
+        listener.stopped = True
         with HUB.lock:
-            HUB.listeners = tuple(other for other in HUB.listeners if other is not entry)
+            where.listeners = tuple(other for other in where.listeners if other is not listener)
             HUB.review()
 
     return stop
@@ -140,37 +181,34 @@ def registry() -> tuple[Policy[object], ...]:
 
     Policies are held weakly: one that nothing uses any more is not here. Safe from any thread.
     """
-    return tuple(sorted((policy for policy in list(live) if policy._has_name), key=lambda policy: policy.name))
+    return tuple(sorted((policy for policy in live if policy._has_name), key=lambda policy: policy.name))
 
 
-def _entry(callback: Callable[[Event], object], kinds: tuple[type[Event], ...]) -> Listener:
+def _event_type(kind: object) -> type[Event]:
     from resilience.events import Event
 
-    if not callable(callback):
-        raise TypeError(f"callback must be callable, got {callback!r}")
-    for kind in kinds:
-        if not (isinstance(kind, type) and issubclass(kind, Event)):
-            raise TypeError(f"event_types must be classes of resilience.events, got {kind!r}")
-    return (callback, kinds)
-
-
-def _report(callback: Callable[[Event], object], error: Exception) -> None:
-    # The interpreter alone can build the argument of sys.unraisablehook; it does so for an error in a finaliser.
-    _Unraisable(callback, error)
+    if not (isinstance(kind, type) and issubclass(kind, Event)):
+        raise TypeError(f"event_types must be classes of resilience.events, got {kind!r}")
+    return kind
 
 
 class _Unraisable:
-    __slots__ = ("error", "listener")
+    """Reports an error by raising it in a finaliser: only the interpreter can build what `sys.unraisablehook` takes."""
 
-    def __init__(self, listener: Callable[[Event], object], error: Exception) -> None:
-        self.listener = listener
-        error.add_note(f"raised by the listener {listener!r}; the policy is unharmed")
+    __slots__ = ("callback", "error")
+
+    def __init__(self, callback: object, error: Exception) -> None:
+        self.callback = callback
         self.error: Exception | None = error
 
     def __del__(self) -> None:
         error, self.error = self.error, None
         try:
             if error is not None:
+                note = f"raised by the listener {self.callback!r}; the policy is unharmed"
+                # The same object may be raised again and again.
+                if note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
                 raise error
         finally:
             del error

@@ -1,18 +1,24 @@
 """Stretches of time that code runs in.
 
-A scope is a deadline with something inside it. Scopes nest, each knows its parent, and a context variable holds the innermost, so code
-deep inside can ask how much time is left without being handed anything. There are two kinds. A plain scope only *says* what is left: a
-running sync call cannot be cut from outside. A `CutScope` cancels the task that entered it, with the means of its own runtime.
+A bound is a deadline with something inside it. Bounds nest, each knows its parent, and a context variable holds the
+innermost, so code deep inside can ask how much time is left without being handed anything. Most bounds only *say* what
+is left, since a running sync call cannot be stopped from outside. A bound that cuts cancels the task that opened it,
+with the means of its own runtime.
 
-A cut is marked before it is made. A gate inside sees a cancellation arrive and must know whether the call was too slow (a failure of
-what was called) or the caller went away (says nothing): it reads the mark. trio decides by itself when to cancel, and keeps the mark for
-us in `cancel_called`.
+A cut is marked before it is made. A gate inside sees a cancellation arrive and must know whether the call was too slow
+(a failure of what was called) or the caller went away (says nothing): it asks whether any bound around it has nothing
+left. From the mark on a bound has nothing left, whatever its clock says, so that nothing is begun anew under it. trio
+decides by itself when to cancel, and keeps the mark for us in `cancel_called`.
+
+A bound is closed in the context in which it was opened, or not at all: a coroutine that is thrown away may be closed by
+the garbage collector, in the middle of somebody else's task, whose deadline must not be touched.
 """
 
 from __future__ import annotations
 
 import contextvars
 import sys
+from math import inf
 
 from resilience._runtime import current_runtime
 from resilience.core.deadline import ends_at
@@ -29,114 +35,154 @@ if TYPE_CHECKING:
     from resilience.clock import Clock
     from resilience.errors import TimedOut
 
-__all__ = ["CutScope", "Scope", "current", "cut_by_us", "time_left"]
+__all__ = ["Bound", "Scope", "current", "cut_by_us", "refuse_if_late", "time_left"]
 
-current: contextvars.ContextVar[Scope | None] = contextvars.ContextVar("resilience_scope", default=None)
+current: contextvars.ContextVar[Bound | None] = contextvars.ContextVar("resilience_bound", default=None)
 
 
 def time_left() -> float | None:
     """Seconds until the tightest deadline around the caller; zero or less once it has passed, None without one."""
-    scope = current.get()
-    return None if scope is None else scope.left()
+    bound = current.get()
+    if bound is None:
+        return None
+    left = bound.left()
+    return None if left == inf else left
 
 
 def cut_by_us() -> bool:
-    """Whether a scope around the caller has expired: a cancellation that arrives now is the fault of what is inside."""
-    scope = current.get()
-    while scope is not None:
-        if scope.expired or scope.own_left() <= 0.0:
-            return True
-        scope = scope.parent
-    return False
+    """Whether a bound around the caller has expired: a cancellation that arrives now is the fault of what is inside."""
+    left = time_left()
+    return left is not None and left <= 0.0
 
 
-class Scope:
-    """A deadline that says what is left, and cuts nothing. Single use, by one thread or task."""
+def refuse_if_late() -> None:
+    """Return while there is time left to begin something.
 
-    __slots__ = ("at", "clock", "error", "parent", "policy", "seconds")
+    Raises:
+        TimedOut: the tightest bound around the caller has passed; the error is that bound's own.
+    """
+    bound = current.get()
+    if bound is not None and bound.left() <= 0.0:
+        raise bound.overdue()
 
-    def __init__(self, policy: str, seconds: float, clock: Clock, error: type[TimedOut] = DeadlineExceeded) -> None:
+
+class Bound:
+    """What stands in the chain of deadlines. Used by the one thread or task that opened it, read by all inside it.
+
+    Attributes:
+        attempt: the number of the attempt that runs inside, where the bound belongs to a retry; 0 elsewhere.
+        depth: how many retries are around that one; -1 elsewhere.
+        limit: the reading of `clock` at which the time is over; `math.inf` for never.
+    """
+
+    attempt = 0
+    depth = -1
+
+    if not TYPE_CHECKING:
+        __slots__ = ()
+    else:
+        clock: Clock
+        limit: float
+        parent: Bound | None
+        _cut: _AsyncioCut | _TrioCut | None
+        _token: contextvars.Token[Bound | None]
+
+    def late(self) -> TimedOut:
+        """The error that says that this bound has passed."""
+        raise NotImplementedError
+
+    def own_left(self) -> float:
+        """Seconds until this bound's own limit; zero or less once it has passed or has begun to cut."""
+        left = self.limit - self.clock.now()
+        cut = self._cut
+        return left if cut is None or not cut.called else min(left, 0.0)
+
+    def left(self) -> float:
+        """Seconds until the tightest limit from here outward. Each is asked by its own clock."""
+        least = self.own_left()
+        bound = self.parent
+        while bound is not None:
+            least = min(least, bound.own_left())
+            bound = bound.parent
+        return least
+
+    def overdue(self) -> TimedOut:
+        """The error of the tightest bound from here outward."""
+        tightest: Bound = self
+        bound = self.parent
+        while bound is not None:
+            if bound.own_left() < tightest.own_left():
+                tightest = bound
+            bound = bound.parent
+        return tightest.late()
+
+    def open(self, cuts: bool) -> None:
+        """Stand around what follows in the present context, and cut the running task at the limit if asked to.
+
+        Raises:
+            RuntimeError: a cut is asked for, and no task runs here.
+        """
+        cut = None
+        if cuts:
+            cut = _TrioCut() if current_runtime() == "trio" else _AsyncioCut()
+        self._cut = None
+        self.parent = current.get()
+        self._token = current.set(self)
+        if cut is not None:
+            try:
+                cut.start(self.own_left())
+            except BaseException:
+                self.leave()
+                raise
+        self._cut = cut
+
+    def leave(self) -> None:
+        """Stand around nothing any more."""
+        try:  # noqa: SIM105 - this is on the path of every call with a deadline, and a try is free
+            current.reset(self._token)
+        except ValueError:
+            pass  # opened in another context, which is no business of whoever runs this
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        self.leave()
+        cut = self._cut
+        if cut is None or not cut.stop(error):
+            return None
+        raise self.late() from error
+
+
+class Scope(Bound):
+    """A deadline from the moment of entry. Single use."""
+
+    __slots__ = ("_cut", "_token", "clock", "cuts", "error", "limit", "parent", "policy", "seconds")
+
+    def __init__(
+        self,
+        policy: str,
+        seconds: float,
+        clock: Clock,
+        error: type[TimedOut] = DeadlineExceeded,
+        *,
+        cuts: bool = False,
+    ) -> None:
         self.policy = policy
         self.seconds = seconds
         self.clock = clock
         self.error = error
-        self.at = 0.0
-        self.parent: Scope | None = None
+        self.cuts = cuts
+        self._cut = None
 
-    @property
-    def expired(self) -> bool:
-        """Whether this scope has begun to cancel what is inside it."""
-        return False
-
-    def own_left(self) -> float:
-        """Seconds until this scope's own deadline."""
-        return self.at - self.clock.now()
-
-    def left(self) -> float:
-        """Seconds until the tightest deadline from here outward. Each is asked by its own clock."""
-        least = self.own_left()
-        scope = self.parent
-        while scope is not None:
-            least = min(least, scope.own_left())
-            scope = scope.parent
-        return least
-
-    def overdue(self) -> TimedOut:
-        """The error of the innermost scope that has no time left."""
-        scope: Scope = self
-        while scope.own_left() > 0.0 and scope.parent is not None:
-            scope = scope.parent
-        return scope.error(scope.policy, scope.seconds)
+    def late(self) -> TimedOut:
+        """The error that says that this bound has passed."""
+        return self.error(self.policy, self.seconds)
 
     def __enter__(self) -> Self:
-        parent = current.get()
-        if parent is not None and parent.left() <= 0.0:
-            raise parent.overdue()
-        self.parent = parent
-        self.at = ends_at(self.clock.now(), self.seconds)
-        current.set(self)
+        refuse_if_late()
+        self.limit = ends_at(self.clock.now(), self.seconds)
+        self.open(self.cuts)
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        current.set(self.parent)
-        return None
-
-
-class CutScope(Scope):
-    """A deadline that cancels the task that entered it, and turns that cancellation, and no other, into its own error."""
-
-    __slots__ = ("_cut",)
-
-    def __init__(self, policy: str, seconds: float, clock: Clock, error: type[TimedOut] = DeadlineExceeded) -> None:
-        super().__init__(policy, seconds, clock, error)
-        self._cut: _AsyncioCut | _TrioCut | None = None
-
-    @property
-    def expired(self) -> bool:
-        """Whether this scope has begun to cancel what is inside it."""
-        return self._cut is not None and self._cut.called
-
-    def __enter__(self) -> Self:
-        cut = _TrioCut() if current_runtime() == "trio" else _AsyncioCut()
-        super().__enter__()
-        try:
-            cut.start(self.seconds)
-        except BaseException:
-            super().__exit__(None, None, None)
-            raise
-        self._cut = cut
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        super().__exit__(kind, error, trace)
-        cut = self._cut
-        if cut is None or not cut.stop(kind, error, trace):
-            return None
-        raise self.error(self.policy, self.seconds) from error
 
 
 class _AsyncioCut:
@@ -144,27 +190,27 @@ class _AsyncioCut:
 
     def __init__(self) -> None:
         self.called = False
-        self._task: asyncio.Task[object] | None = None
 
     def start(self, seconds: float) -> None:
         asyncio = sys.modules["asyncio"]
-        task = asyncio.current_task()
+        task: asyncio.Task[object] | None = asyncio.current_task()
         if task is None:
             raise RuntimeError("a timeout cuts a task, and no task runs here: await this from inside one")
         self._task = task
         self._cancelling = task.cancelling()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._fire)
+        self._timer: asyncio.TimerHandle = asyncio.get_running_loop().call_later(seconds, self._fire)
 
     def _fire(self) -> None:
         self.called = True
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
-    def stop(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def stop(self, error: BaseException | None) -> bool:
         """Take the timer back; True where the error is our own cancellation and nobody else asked for one."""
+        task = self._task
         self._timer.cancel()
-        task, self._task = self._task, None
-        if not self.called or task is None:
+        # A timer keeps the context in which it was set, and there this bound stands: that would be a cycle.
+        del self._timer, self._task
+        if not self.called:
             return False
         asked_by_others = task.uncancel() > self._cancelling
         return not asked_by_others and isinstance(error, sys.modules["asyncio"].CancelledError)
@@ -177,14 +223,17 @@ class _TrioCut:
 
     @property
     def called(self) -> bool:
-        return self._scope.cancel_called
+        try:
+            return self._scope.cancel_called
+        except RuntimeError:  # asked from a thread outside of trio, where trio tells nobody the time
+            return False
 
     def start(self, seconds: float) -> None:
         trio = sys.modules["trio"]
         self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
         self._scope.__enter__()
 
-    def stop(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def stop(self, error: BaseException | None) -> bool:
         """Leave the cancel scope; True where it caught its own cancellation."""
-        self._scope.__exit__(kind, error, trace)
+        self._scope.__exit__(None if error is None else type(error), error, None)
         return self._scope.cancelled_caught

@@ -60,18 +60,27 @@ class SystemClock:
     __slots__ = ("now", "sleep", "sleep_async")
 
     if TYPE_CHECKING:
-        now: Callable[[], float]
-        sleep: Callable[[float], None]
-        sleep_async: Callable[[float], Coroutine[Any, Any, None]]
+
+        def now(self) -> float: ...
+        def sleep(self, seconds: float, /) -> None: ...
+        async def sleep_async(self, seconds: float, /) -> None: ...
 
     def __init__(self) -> None:
         self.restore()
 
     def restore(self) -> None:
         """Point the three functions at the machine's clock again."""
-        self.now = time.monotonic
-        self.sleep = time.sleep
-        self.sleep_async = _sleep_async
+        self.become(time.monotonic, time.sleep, _sleep_async)
+
+    def become(
+        self,
+        now: Callable[[], float],
+        sleep: Callable[[float], None],
+        sleep_async: Callable[[float], Coroutine[Any, Any, None]],
+    ) -> None:
+        """Point the three functions elsewhere: every policy that was given no clock follows at its next reading."""
+        for name, function in zip(self.__slots__, (now, sleep, sleep_async), strict=True):
+            setattr(self, name, function)
 
 
 default = SystemClock()

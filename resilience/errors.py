@@ -8,12 +8,12 @@
         DeadlineExceeded
       ResultNotAccepted     retries ran out and no result was good enough
 
-One question decides the tree: was the call made? A `Rejected` says that it was not, so it is always safe to try again and never says
-anything about the health of what would have been called; that is why every policy treats it as neutral. Everything else that reaches
-a caller is the error of the call itself, unchanged.
+One question decides the tree: was the call made? A `Rejected` says that it was not, so it is always safe to try again
+and never says anything about the health of what would have been called; that is why every policy treats it as neutral.
+Everything else that reaches a caller is the error of the call itself, unchanged.
 
-Messages are built when somebody reads them: under overload, rejections are the most frequent thing a service does. Every error
-pickles, so that it can cross a process boundary.
+Messages are built when somebody reads them: under overload, rejections are the most frequent thing a service does.
+Every error pickles, so that it can cross a process boundary.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ __all__ = [
 ]
 
 
-def _rebuild(kind: type[ResilienceError], args: tuple[Any, ...], state: dict[str, Any]) -> ResilienceError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
 class ResilienceError(Exception):
     """The base of everything that this package raises on purpose."""
 
     def __reduce__(self) -> tuple[Callable[..., ResilienceError], tuple[Any, ...]]:
         return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(kind: type[ResilienceError], args: tuple[Any, ...], state: dict[str, Any]) -> ResilienceError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class Rejected(ResilienceError):
@@ -69,7 +69,7 @@ class Rejected(ResilienceError):
         return "the call was not made"
 
     def __str__(self) -> str:
-        wait = "" if self.retry_after is None else f"; try again in {self.retry_after:.3g} s"
+        wait = "" if self.retry_after is None else f"; try again in {self.retry_after:.6g} s"
         return f"{self.policy}: {self._reason()}{wait}"
 
 
@@ -102,9 +102,7 @@ class Throttled(Rejected):
         retry_after: seconds that are enough, if nobody else comes meanwhile.
     """
 
-    def __init__(
-        self, policy: str, retry_after: float | None = None, reason: Literal["rate", "keys"] = "rate"
-    ) -> None:
+    def __init__(self, policy: str, retry_after: float | None = None, reason: Literal["rate", "keys"] = "rate") -> None:
         super().__init__(policy, retry_after)
         self.reason = reason
 
@@ -141,7 +139,7 @@ class ResultNotAccepted(ResilienceError):
 
     Attributes:
         policy: the name of the policy.
-        last_result: what the last attempt returned; its `repr` after unpickling, where it cannot be pickled itself.
+        last_result: what the last attempt returned; its `repr` after unpickling, where it does not pickle itself.
         attempts: calls made.
         elapsed: seconds from the first attempt to giving up.
     """
@@ -155,17 +153,29 @@ class ResultNotAccepted(ResilienceError):
 
     def __str__(self) -> str:
         calls = "1 attempt" if self.attempts == 1 else f"{self.attempts} attempts"
-        return f"{self.policy}: no result accepted after {calls} in {self.elapsed:.3g} s; the last was {self.last_result!r}"
+        took = f"{calls} in {self.elapsed:.3g} s"
+        return f"{self.policy}: no result accepted after {took}; the last was {_shown(self.last_result)}"
 
     def __reduce__(self) -> tuple[Callable[..., ResilienceError], tuple[Any, ...]]:
-        import pickle
+        return _rebuild, (type(self), self.args, {**self.__dict__, "last_result": portable(self.last_result)})
 
-        state = self.__dict__.copy()
-        try:
-            pickle.dumps(self.last_result)
-        except Exception:
-            state["last_result"] = repr(self.last_result)
-        return _rebuild, (type(self), self.args, state)
+
+def portable(value: object) -> object:
+    """A value itself if it survives pickling, else its `repr`: what came from a caller may be anything."""
+    import pickle
+
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - reads back what it wrote itself
+    except Exception:
+        return _shown(value)
+    return value
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__name__} that has no repr>"
 
 
 class PipelineWarning(UserWarning):

@@ -1,17 +1,29 @@
 """What policies tell those who listen.
 
-An event says what happened, to which policy, and when; it never asks for anything back. Each is built only when somebody listens, after
-the decision is made and outside every lock, so a listener can be slow, can raise, or can call the policy again without harm.
+An event says what happened, to which policy, and when; it never asks for anything back. Each is built only when
+somebody listens, after the decision is made and outside every lock, so a listener can be slow, can raise, or can call
+the policy again without harm.
 
-Every event has `.policy` (the policy's name), `.kind` (the policy's kind, such as "retry") and `.at` (the policy's clock, in seconds).
-Events are frozen and compare by value.
+Every event has `.policy` (the policy's name), `.kind` (the policy's kind, such as "retry") and `.at` (the policy's
+clock, in seconds). Events are frozen, compare by value, and pickle; what a call raised or returned pickles as its
+`repr` where it does not pickle itself.
+
+They are built inside the very calls that they tell of, so an event is a tuple with names: that is the cheapest frozen
+thing that Python can make.
 """
 
 from __future__ import annotations
 
+from operator import itemgetter
+
+from resilience.errors import portable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import ClassVar, NoReturn
+    from collections.abc import Callable
+    from typing import Any, ClassVar, Self, TypeVar
+
+    E = TypeVar("E", bound="Event")
 
     from resilience.core.breaker import CircuitState
     from resilience.core.verdict import Verdict
@@ -35,69 +47,68 @@ __all__ = [
 ]
 
 
-class Event:
-    """The base of all events."""
+class Event(tuple[object, ...]):
+    """The base of all events. A subclass lists its fields as annotations, and has empty `__slots__`."""
 
-    __slots__ = ("at", "kind", "policy")
+    __slots__ = ()
     __match_args__: ClassVar[tuple[str, ...]] = ("policy",)
 
-    _fields: ClassVar[tuple[str, ...]] = ()
+    _fields: ClassVar[tuple[str, ...]] = ("policy", "kind", "at")
 
-    policy: str
-    kind: str
-    at: float
+    if TYPE_CHECKING:
+        policy: str
+        kind: str
+        at: float
+    else:
+        policy, kind, at = (property(itemgetter(place)) for place in range(3))
 
-    def __init__(self, policy: str, kind: str, at: float, **fields: object) -> None:
-        put = object.__setattr__
-        put(self, "policy", policy)
-        put(self, "kind", kind)
-        put(self, "at", at)
-        if fields.keys() != set(self._fields):
-            raise TypeError(f"{type(self).__name__} takes {self._fields}, got {tuple(fields)}")
-        for field, value in fields.items():
-            put(self, field, value)
+    def __new__(cls, policy: str, kind: str, at: float, **fields: object) -> Self:
+        """Build an event by name, and see that nothing is missing."""
+        own = cls._fields[3:]
+        if fields.keys() != set(own):
+            raise TypeError(f"{cls.__name__} takes {own}, got {tuple(fields)}")
+        return build(cls, (policy, kind, at, *[fields[field] for field in own]))
 
     def __init_subclass__(cls) -> None:
-        cls._fields = (*cls._fields, *cls.__slots__)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"an event is frozen: {name} cannot be set")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"an event is frozen: {name} cannot be deleted")
-
-    def _values(self) -> tuple[object, ...]:
-        return (self.policy, self.kind, self.at, *(getattr(self, field) for field in self._fields))
+        for field in cls.__annotations__:
+            setattr(cls, field, property(itemgetter(len(cls._fields))))
+            cls._fields += (field,)
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self._values() == other._values()
+        return type(other) is type(self) and super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
 
     def __hash__(self) -> int:
+        # What was raised or returned need not be hashable.
         return hash((type(self), self.policy, self.kind, self.at))
 
     def __repr__(self) -> str:
-        own = "".join(f", {field}={getattr(self, field)!r}" for field in self._fields)
-        return f"{type(self).__name__}(policy={self.policy!r}, kind={self.kind!r}, at={self.at!r}{own})"
+        told = ", ".join(f"{field}={value!r}" for field, value in zip(self._fields, self, strict=True))
+        return f"{type(self).__name__}({told})"
 
-    def __reduce__(self) -> tuple[object, ...]:
-        own = {field: getattr(self, field) for field in self._fields}
-        return _rebuild, (type(self), self.policy, self.kind, self.at, own)
+    def __reduce__(self) -> tuple[Callable[..., Event], tuple[object, ...]]:
+        return build, (type(self), tuple(portable(value) for value in self))
 
 
-def _rebuild(event: type[Event], policy: str, kind: str, at: float, own: dict[str, object]) -> Event:
-    return event(policy, kind, at, **own)
+if TYPE_CHECKING:
+
+    def build(event: type[E], values: tuple[Any, ...], /) -> E:
+        """Build an event from all of its values, in order, without a look at them."""
+        ...
+else:
+    build = tuple.__new__
 
 
 class AttemptFailed(Event):
     """An attempt ended in a matching error, or in a result that was not accepted.
 
-    `attempt` counts from 1. `depth` is 0 for the outermost retry and 1 for a retry inside another one's attempt, and so on. `error` is
-    None where a result was refused; `result` is None where an error was raised.
+    `attempt` counts from 1. `depth` is 0 for the outermost retry and 1 for a retry inside another one's attempt, and so
+    on. `error` is None where a result was refused; `result` is None where an error was raised.
     """
 
-    __slots__ = ("attempt", "depth", "error", "result")
+    __slots__ = ()
     attempt: int
     depth: int
     error: Exception | None
@@ -107,7 +118,7 @@ class AttemptFailed(Event):
 class RetryScheduled(Event):
     """Another attempt will be made, after `delay` seconds. `attempt` is the number of the coming attempt."""
 
-    __slots__ = ("attempt", "delay", "depth")
+    __slots__ = ()
     attempt: int
     depth: int
     delay: float
@@ -116,11 +127,12 @@ class RetryScheduled(Event):
 class RetryGaveUp(Event):
     """No further attempt will be made.
 
-    `attempts` calls were made, `waited` seconds were slept; `reason` names the bound that ended it: "attempts", "within", "deadline" or
-    "max_retry_after".
+    `attempts` calls were made, `waited` seconds were slept; `reason` names the bound that ended it: "attempts",
+    "within", "deadline" or "max_retry_after", or is "unmatched" where a later attempt failed in a way that is not
+    retried. `error` is the last one, or None where a result was refused.
     """
 
-    __slots__ = ("attempts", "depth", "error", "reason", "waited")
+    __slots__ = ()
     attempts: int
     depth: int
     waited: float
@@ -129,30 +141,30 @@ class RetryGaveUp(Event):
 
 
 class CallSucceeded(Event):
-    """A call came through a policy with a good result, after `attempts` attempts (1 for policies that do not repeat)."""
+    """A call came through with a good result, after `attempts` attempts (1 for policies that do not repeat)."""
 
-    __slots__ = ("attempts",)
+    __slots__ = ()
     attempts: int
 
 
 class CallRejected(Event):
     """A policy refused a call: `reason` is a state or a limit in a word, `retry_after` seconds or None."""
 
-    __slots__ = ("reason", "retry_after")
+    __slots__ = ()
     reason: str
     retry_after: float | None
 
 
 class _Transition(Event):
-    __slots__ = ("previous", "state")
+    __slots__ = ()
     previous: CircuitState
     state: CircuitState
 
 
 class CircuitOpened(_Transition):
-    """The circuit opened: too many failures, a failed trial, or by hand. `last_error` is (type name, message) or None."""
+    """The circuit opened: too many failures, a failed trial, or by hand. `last_error` is (type name, message)."""
 
-    __slots__ = ("last_error",)
+    __slots__ = ()
     last_error: tuple[str, str] | None
 
 
@@ -171,28 +183,28 @@ class CircuitClosed(_Transition):
 class CircuitIsolated(_Transition):
     """The circuit was isolated by hand, for `reason`."""
 
-    __slots__ = ("reason",)
+    __slots__ = ()
     reason: str
 
 
 class LateResult(Event):
     """A call ended after the circuit had moved on: its `verdict` changed nothing."""
 
-    __slots__ = ("verdict",)
+    __slots__ = ()
     verdict: Verdict
 
 
 class LeaseTooShort(Event):
     """Two trials in a row ran past their lease of `lease` seconds: `trial_lease` is shorter than the call takes."""
 
-    __slots__ = ("lease",)
+    __slots__ = ()
     lease: float
 
 
 class DeadlineMissed(Event):
     """A sync call that cannot be cut ended `late` seconds after its bound of `seconds`; its outcome was kept."""
 
-    __slots__ = ("late", "seconds")
+    __slots__ = ()
     seconds: float
     late: float
 
@@ -200,12 +212,12 @@ class DeadlineMissed(Event):
 class FallbackUsed(Event):
     """An outcome was replaced: `error` is what was raised, or None where a result was refused."""
 
-    __slots__ = ("error",)
+    __slots__ = ()
     error: Exception | None
 
 
 class KeysFull(Event):
     """A table of keys is full and none can be forgotten: unknown keys are refused. Said once until room is found."""
 
-    __slots__ = ("max_keys",)
+    __slots__ = ()
     max_keys: int

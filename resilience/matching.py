@@ -4,34 +4,42 @@
     ignore     the same forms; it wins
     on_result  a predicate of the result: True means that it is as bad as an error
 
-A predicate answers True (yes), False or None (no), or a number: yes, and not sooner than that many seconds. A plain number, 0.0
-included, is therefore a yes; anything else is a mistake in the predicate and is raised as one, because a policy that guesses at it would
-retry, or count, or replace the wrong calls in silence.
+A predicate answers True (yes), False or None (no), or a number: yes, and not sooner than that many seconds. A plain
+number, 0.0 included, is therefore a yes; anything else is a mistake in the predicate and is raised as one, because a
+policy that guesses at it would retry, or count, or replace the wrong calls in silence.
 
-An exception group is several errors at once. It matches `on` only when nothing of it is left over, since acting on a group acts on all
-of it; it matches `ignore` when any part does.
+An exception group is several errors at once. It matches `on` only when nothing of it is left over, since acting on a
+group acts on all of it; it matches `ignore` when any part does.
 
-A `Rejected` says that no call was made, so it is no evidence. Unless a policy's `on` names it by its own type, the policy never sees it,
-not even through `Exception` or a predicate; only `Fallback`, which does not judge but replace, takes it like any other error.
+A `Rejected` says that no call was made, so it is no evidence. Unless a policy's `on` names it by its own type, the
+policy never sees it, not even through `Exception` or a predicate; only `Fallback`, which does not judge but replace,
+takes it like any other error.
 """
 
 from __future__ import annotations
 
-import math
+from math import inf
 
+from resilience._checks import is_number, is_timedelta
+from resilience._notes import leave_note
+from resilience._shape import close_coroutine, is_awaitable
 from resilience.errors import Rejected
 from resilience.http import parse_retry_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias
+    from typing import Any, TypeAlias, TypeGuard
 
     Predicate: TypeAlias = Callable[[Exception], "bool | float | None"]
     On: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...] | Predicate"
     ResultPredicate: TypeAlias = Callable[[object], "bool | float | None"]
 
 __all__ = ["Matcher", "hint_of"]
+
+# A group of what, is of no interest here, nor to the type checkers.
+_Group: type[Exception] = ExceptionGroup
+_BaseGroup: type[BaseException] = BaseExceptionGroup
 
 
 class Matcher:
@@ -47,7 +55,7 @@ class Matcher:
         TypeError: a parameter is of none of its forms.
     """
 
-    __slots__ = ("_ignore", "_ignore_types", "_named", "_on", "_on_types", "on_result")
+    __slots__ = ("_ignore", "_ignore_types", "_ignores", "_on", "_on_types", "_rejected", "_seen", "on_result")
 
     def __init__(
         self,
@@ -59,14 +67,15 @@ class Matcher:
     ) -> None:
         self._on_types, self._on = _forms("on", on)
         self._ignore_types, self._ignore = _forms("ignore", ignore)
+        self._ignores = bool(self._ignore_types) or self._ignore is not None
         if on is not None and self._on is None and not self._on_types:
             raise TypeError("on must name at least one exception type, got an empty tuple")
-        self._named: tuple[type[BaseException], ...] | None = None
-        if not rejected:
-            self._named = tuple(kind for kind in self._on_types if issubclass(kind, Rejected))
         if on_result is not None and not callable(on_result):
             raise TypeError(f"on_result must be a predicate of the result or None, got {on_result!r}")
         self.on_result = on_result
+        self._rejected = rejected
+        named = tuple(kind for kind in self._on_types if issubclass(kind, Rejected))
+        self._seen = (Rejected,) if rejected else named
 
     def error(self, error: Exception) -> float | None:
         """Whether the policy acts on an error: None if not, else the predicate's hint in seconds (0.0 without one).
@@ -74,112 +83,157 @@ class Matcher:
         Raises:
             TypeError: a predicate answered something that is neither a bool, a number nor None.
         """
-        if isinstance(error, ExceptionGroup):
-            return self._group(error)
-        if self._ignores(error):
+        if self._ignores and self._ignored(error):
             return None
-        return self._matches(error)
+        return self._matched(error)
 
     def result(self, result: object) -> float | None:
-        """Whether the policy acts on a result: None if not, else the predicate's hint in seconds (0.0 without one)."""
+        """Whether the policy acts on a result: None if not, else the predicate's hint in seconds (0.0 without one).
+
+        Raises:
+            TypeError: the predicate answered something that is neither a bool, a number nor None.
+        """
         if self.on_result is None:
             return None
         return _ask("on_result", self.on_result, result)
 
-    def _group(self, group: ExceptionGroup[Exception]) -> float | None:
-        leaves = _leaves(group)
-        if isinstance(group, self._ignore_types) or any(self._ignores(leaf) for leaf in leaves):
+    def _matched(self, error: Exception) -> float | None:
+        if isinstance(error, _Group):
+            return self._group(error)
+        if isinstance(error, Rejected) and not isinstance(error, self._seen):
             return None
-        if self._on is None and isinstance(group, self._on_types) and not any(isinstance(x, Rejected) for x in leaves):
-            return 0.0
-        hint = 0.0
-        for leaf in leaves:
-            answer = self._matches(leaf)
-            if answer is None:
-                return None
-            hint = max(hint, answer)
-        return hint
-
-    def _ignores(self, error: Exception) -> bool:
-        if isinstance(error, self._ignore_types):
-            return True
-        if self._ignore is None or (self._named is not None and isinstance(error, Rejected)):
-            return False
-        return _ask("ignore", self._ignore, error) is not None
-
-    def _matches(self, error: Exception) -> float | None:
-        if self._named is not None and isinstance(error, Rejected):
-            return 0.0 if isinstance(error, self._named) else None
         if self._on is None:
             return 0.0 if isinstance(error, self._on_types) else None
         return _ask("on", self._on, error)
 
+    def _group(self, group: Any) -> float | None:
+        if self._on is None and isinstance(group, self._on_types) and not self._hides(group):
+            return 0.0
+        largest = 0.0
+        for part in _parts(group):
+            hint = self._matched(part)
+            if hint is None:
+                return None
+            largest = max(largest, hint)
+        return largest
+
+    def _hides(self, group: Any) -> bool:
+        """Whether a group holds a rejection that is not for this policy to see."""
+        # A group asks a plain function only, not a method.
+        hidden = group.subgroup(lambda part: isinstance(part, Rejected) and not isinstance(part, self._seen))
+        return hidden is not None
+
+    def _ignored(self, error: Exception) -> bool:
+        if isinstance(error, self._ignore_types):
+            return True
+        if isinstance(error, _Group):
+            return any(map(self._ignored, _parts(error)))
+        if self._ignore is None or (isinstance(error, Rejected) and not self._rejected):
+            return False
+        return _ask("ignore", self._ignore, error) is not None
+
 
 def hint_of(error: BaseException) -> float:
-    """Seconds that an error asks to wait: its `retry_after`, or its response's Retry-After header; 0.0 where it asks nothing.
+    """Seconds that an error asks to wait: its `retry_after`, or its response's Retry-After header; 0.0 if it asks none.
 
-    Of a group, the largest. Anything that is not a finite number of at least zero is no hint.
+    Of a group, the largest. A negative number, a NaN and whatever is no number, duration or header value is no hint.
     """
-    if isinstance(error, BaseExceptionGroup):
-        return max(hint_of(leaf) for leaf in error.exceptions)
-    own = _number(getattr(error, "retry_after", None))
+    # Errors come from anywhere, and so do their properties: one that fails asks nothing.
     try:
-        header = error.response.headers.get("Retry-After")  # type: ignore[attr-defined]
+        own = getattr(error, "retry_after", None)
     except Exception:
-        return own
-    return max(own, parse_retry_after(header) or 0.0)
+        own = None
+    try:
+        response = getattr(error, "response", None)
+    except Exception:
+        response = None
+    hint = 0.0
+    if own is not None:
+        hint = _seconds(own)
+    if response is not None:
+        hint = max(hint, parse_retry_after(_header_of(response)) or 0.0)
+    if isinstance(error, _BaseGroup):
+        hint = max(hint, *map(hint_of, _parts(error)))
+    return hint
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[Exception]:
-    found: list[Exception] = []
-    for part in group.exceptions:
-        if isinstance(part, BaseExceptionGroup):
-            found.extend(_leaves(part))
-        else:
-            found.append(part)  # type: ignore[arg-type]
-    return found
+def _parts(group: Any) -> tuple[Exception, ...]:
+    parts: tuple[Exception, ...] = group.exceptions
+    return parts
 
 
-def _forms(parameter: str, given: On | None) -> tuple[tuple[type[BaseException], ...], Predicate | None]:
+def _header_of(response: Any) -> object:
+    """The Retry-After header of a response of any client, whatever the case and type of its names."""
+    try:
+        headers = response.headers
+        value: object = headers.get("Retry-After")
+        if value is not None:
+            return value
+        return next((value for name, value in headers.items() if name.lower() in {"retry-after", b"retry-after"}), None)
+    except Exception:
+        return None
+
+
+def _forms(parameter: str, given: object) -> tuple[tuple[type[BaseException], ...], Predicate | None]:
     if given is None:
         return (), None
+    if _is_tuple(given):
+        return tuple(_error_type(parameter, kind) for kind in given), None
     if isinstance(given, type):
-        given = (given,)
-    if isinstance(given, tuple):
-        for kind in given:
-            if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-                raise TypeError(
-                    f"{parameter} must be an exception type, a tuple of them or a predicate; {kind!r} is no exception type"
-                )
-        return given, None
+        return (_error_type(parameter, given),), None
     if callable(given):
-        return (), given
+        predicate: Any = given
+        return (), predicate
     raise TypeError(f"{parameter} must be an exception type, a tuple of them or a predicate, got {given!r}")
+
+
+def _is_tuple(given: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(given, tuple)
+
+
+def _error_type(parameter: str, kind: object) -> type[BaseException]:
+    if isinstance(kind, type) and issubclass(kind, BaseException):
+        return kind
+    raise TypeError(
+        f"{parameter} must be an exception type, a tuple of them or a predicate; "
+        f"got {kind!r}, which is no exception type"
+    )
 
 
 def _ask(parameter: str, predicate: Callable[..., object], about: object) -> float | None:
     try:
         answer = predicate(about)
     except Exception as error:
-        error.add_note(f"raised by the predicate {parameter}={_name(predicate)}")
+        leave_note(error, "resilience: raised by the predicate ", f"{parameter}={_name(predicate)}")
         raise
     if answer is True:
         return 0.0
     if answer is False or answer is None:
         return None
-    if isinstance(answer, int | float):
+    if is_number(answer):
         return _number(answer)
-    if hasattr(answer, "close"):
-        answer.close()
+    if is_awaitable(answer):
+        close_coroutine(answer)
     raise TypeError(
-        f"the predicate {parameter}={_name(predicate)} must answer True, False, None or a number of seconds, got {answer!r}"
+        f"the predicate {parameter}={_name(predicate)} must answer True, False, None or a number of seconds, "
+        f"got {answer!r}"
     )
 
 
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0.0
-    return float(value) if value > 0 and not math.isnan(value) else 0.0
+def _seconds(asked: object) -> float:
+    if is_number(asked):
+        return _number(asked)
+    if is_timedelta(asked):
+        return _number(asked.total_seconds())
+    return parse_retry_after(asked) or 0.0
+
+
+def _number(seconds: float) -> float:
+    # A NaN is greater than nothing.
+    try:
+        return float(seconds) if seconds > 0 else 0.0
+    except OverflowError:
+        return inf
 
 
 def _name(predicate: object) -> str:

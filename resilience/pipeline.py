@@ -12,12 +12,15 @@ another pipeline, fits anywhere.
 
 from __future__ import annotations
 
+import warnings
+
+from resilience.errors import PipelineWarning
 from resilience.policies._base import Policy
 from resilience.policies._guard import Guard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AsyncExitStack, ExitStack
     from types import TracebackType
     from typing import Any, Protocol, Self, TypeVar, overload
@@ -42,6 +45,9 @@ class Pipeline(Policy[F_co]):
     Args:
         policies: at least one policy, or object with `bind(fn) -> fn`.
         name: for the registry; parts without a name are named after it ("auth0.circuit_breaker").
+
+    Warns:
+        PipelineWarning: the order cannot work as meant; see `check`.
 
     Raises:
         TypeError: a part cannot wrap a function.
@@ -68,6 +74,8 @@ class Pipeline(Policy[F_co]):
         self._setup(name, None, {"policies": policies, "name": name})
         if name is not None:
             self._name_parts(name)
+        for complaint in self.check():
+            warnings.warn(complaint, PipelineWarning, stacklevel=2)
 
     @property
     def policies(self) -> tuple[Policy[F_co], ...]:
@@ -79,6 +87,31 @@ class Pipeline(Policy[F_co]):
         for part in reversed(self._policies):
             fn = part.bind(fn)
         return fn
+
+    def check(self) -> list[str]:
+        """What cannot work in this order of policies, a sentence each; empty where nothing is known to be wrong.
+
+        It is called when a pipeline is built, and what it says is issued as a `PipelineWarning`.
+        """
+        from resilience.policies._order import complaints
+
+        return complaints(list(self._flat()))
+
+    def describe(self) -> str:
+        """The policies as a numbered list, outermost first, for people to read."""
+        lines = [f"{self.name}, outermost first:"]
+        for number, part in enumerate(self._flat(), 1):
+            named = f"{part.name}: " if isinstance(part, Policy) else ""
+            lines.append(f"{number:3}. {named}{part!r}")
+        return "\n".join(lines)
+
+    def _flat(self) -> Iterator[Any]:
+        for part in self._policies:
+            if isinstance(part, Pipeline):
+                inner: Pipeline[Any] = part
+                yield from inner._flat()
+            else:
+                yield part
 
     def guard(self) -> PipelineGuard:
         """A block under every part, with `with` or `async with`. Single use.
@@ -109,8 +142,8 @@ class Pipeline(Policy[F_co]):
                 part._adopt(f"{name}.{part.kind}" if count == 1 else f"{name}.{part.kind}_{count}")
 
     def _rebuild(self, arguments: dict[str, Any]) -> Self:
-        policies = arguments["policies"]
-        fresh = [part.replace() if isinstance(part, Policy) else part for part in policies]
+        policies: tuple[Any, ...] = arguments["policies"]
+        fresh: list[Any] = [part.replace() if isinstance(part, Policy) else part for part in policies]
         return type(self)(*fresh, name=arguments["name"])
 
     def __repr__(self) -> str:
@@ -123,23 +156,24 @@ def _check_part(part: object) -> None:
         raise TypeError(f"a pipeline holds policies, or objects with bind(fn) -> fn, got {part!r}")
 
 
-def _guard_of(part: object) -> Guard:
+def _guard_of(part: object) -> Any:
     guard = getattr(part, "guard", None)
     if guard is None:
         raise TypeError(f"{part!r} cannot guard a block: it has no guard()")
-    opened: Guard = guard()
-    return opened
+    return guard()
 
 
 class PipelineGuard(Guard):
     """A block under several policies; what is said in it is said to each."""
 
-    __slots__ = ("_guards", "_stack")
+    __slots__ = ("_guards", "_stack", "_tasks")
 
-    def __init__(self, guards: list[Guard]) -> None:
+    _stack: ExitStack
+    _tasks: AsyncExitStack
+
+    def __init__(self, guards: list[Any]) -> None:
         super().__init__()
         self._guards = guards
-        self._stack: ExitStack | AsyncExitStack | None = None
 
     def set_result(self, result: object) -> None:
         """Say what the block produced. Required where a policy has `on_result`."""
@@ -193,10 +227,10 @@ class PipelineGuard(Guard):
         async with AsyncExitStack() as stack:
             for guard in self._guards:
                 await stack.enter_async_context(guard)
-            self._stack = stack.pop_all()
+            self._tasks = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        return await self._stack.__aexit__(kind, error, trace)
+        return await self._tasks.__aexit__(kind, error, trace)

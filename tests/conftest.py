@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _SLOW_MACHINES_ARE_NO_BUG = [HealthCheck.too_slow]
 
@@ -21,6 +21,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     print_blob=True,
+    phases=[phase for phase in Phase if phase is not Phase.explain],  # it traces every line, and a build has to end
     suppress_health_check=_SLOW_MACHINES_ARE_NO_BUG,
 )
 settings.register_profile("quick", settings.get_profile("ci"), max_examples=20)

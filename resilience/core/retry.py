@@ -1,22 +1,27 @@
 """When to try again, and when to stop.
 
-A retry is a bet: that the next attempt is likelier to succeed than this one was, and that waiting for it is worth more to the caller
-than hearing the truth now. Every rule here calls the bet off as early as it can be known to be lost. An attempt that could only start
-at the deadline is not worth a sleep, so the decision is made *before* the sleep; a server that says "come back in an hour" is believed
-at once; and the error that is then raised is the real one, not a story about retries.
+A retry is a bet: that the next attempt is likelier to succeed than this one was, and that waiting for it is worth more
+to the caller than hearing the truth now. Every rule here calls the bet off as early as it can be known to be lost. An
+attempt that could only start at the deadline is not worth a sleep, so the decision is made *before* the sleep; a server
+that says "come back in an hour" is believed at once; and the error that is then raised is the real one, not a story
+about retries.
 
     attempts   calls in all, the first included
     within     seconds for the whole, sleeps included, counted from the first attempt
     hint       what the other side asked for: "not sooner than this". It can lengthen a delay, never shorten it
-    previous   the last *computed* delay. Hints are left out of it, so that one long hint does not stretch a decorrelated backoff
+    previous   the last *computed* delay. Hints are left out of it, so that one long hint does not stretch a
+               decorrelated backoff
 
-`RetryPlan` is the configuration, shared by all calls. `RetryRun` is one call: a few numbers, no error object, so nothing here can keep
-a traceback alive.
+`RetryPlan` is the configuration, shared by all calls. `RetryRun` is one call: a few numbers, no error object, so
+nothing here can keep a traceback alive.
 """
 
 from __future__ import annotations
 
-from resilience.core.deadline import fits
+from math import inf
+
+from resilience._checks import is_number
+from resilience.core.deadline import ends_at, fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,50 +52,76 @@ class RetryPlan:
 class RetryRun:
     """One call under a `RetryPlan`. Belongs to that call alone.
 
+    Args:
+        plan: the numbers to keep to.
+        now: the reading of the clock at the first attempt. It matters only where the plan has `within`.
+
     Attributes:
         attempt: the number of the attempt that is running or has just failed, from 1.
-        started: the reading of the clock at the first attempt, or None where nobody has asked for it yet.
+        started: the reading of the clock at the first attempt.
+        limit: the reading of the clock at which `within` ends; `math.inf` without it.
         previous: the last computed delay in seconds, hints excluded; 0.0 before the first.
         waited: seconds of delay handed out so far.
-        ended_by: the bound that ended the run: "attempts", "within", "deadline" or "max_retry_after"; None while it runs.
+        ended_by: the bound that ended the run: "attempts", "within", "deadline" or "max_retry_after"; None while it
+            runs.
     """
 
-    __slots__ = ("attempt", "ended_by", "plan", "previous", "started", "waited")
+    __slots__ = ("attempt", "ended_by", "limit", "plan", "previous", "started", "waited")
 
-    def __init__(self, plan: RetryPlan, started: float | None = None) -> None:
+    def __init__(self, plan: RetryPlan, now: float = 0.0) -> None:
         self.plan = plan
+        self.started = now
+        self.limit = ends_at(now, plan.within)
         self.attempt = 1
-        self.started = started
-        self.previous = 0.0
-        self.waited = 0.0
+        self.previous: float = 0.0
+        self.waited: float = 0.0
         self.ended_by: str | None = None
 
     def next_delay(self, now: float, u: float, hint: float = 0.0, left: float | None = None) -> float | None:
         """Decide after a failed attempt: seconds to wait before the next one, or None to stop.
 
         Args:
-            now: the present reading of the clock; looked at only where `within` is set.
+            now: the present reading of the clock.
             u: a random number in [0, 1) for the jitter.
             hint: seconds that the other side asked to wait; 0.0 for none.
             left: seconds left until the caller's own deadline, or None.
+
+        Raises:
+            TypeError, ValueError: the backoff did not answer a number of seconds.
         """
         plan = self.plan
         if self.attempt >= plan.attempts:
-            return self._end("attempts")
-        if hint > plan.max_retry_after:
-            return self._end("max_retry_after")
-        computed = plan.backoff(self.attempt, self.previous, u)
-        delay = hint if hint > computed else computed
-        if plan.within is not None and self.started is not None:
-            over = self.started + plan.within
-            if now + delay >= over:
-                return self._end("within")
-        if not fits(delay, left):
-            return self._end("deadline")
-        self.attempt += 1
-        self.previous = computed
-        self.waited += delay
+            self.ended_by = "attempts"
+        elif hint > plan.max_retry_after:
+            self.ended_by = "max_retry_after"
+        else:
+            computed = plan.backoff(self.attempt, self.previous, u)
+            try:
+                sane = 0.0 <= computed < inf
+            except TypeError:
+                sane = False
+            if not sane:
+                raise _no_delay(plan.backoff, computed)
+            delay = hint if hint > computed else computed  # noqa: FURB136 - max() takes five times as long
+            if now + delay >= self.limit:
+                self.ended_by = "within"
+            elif left is not None and not fits(delay, left):
+                self.ended_by = "deadline"
+            else:
+                self.attempt += 1
+                self.previous = computed
+                self.waited += delay
+                return delay
+        return None
+
+    def expected_delay(self, now: float, u: float, left: float | None = None) -> float | None:
+        """What `next_delay` would answer if the attempt failed now and nobody asked for more. Decides nothing."""
+        before = self.attempt, self.previous, self.waited, self.ended_by
+        delay = self.next_delay(now, u, 0.0, left)
+        self.attempt, self.previous, self.waited, self.ended_by = before
         return delay
 
-    def _end(self, bound: str) -> None:
-        self.ended_by = bound
+
+def _no_delay(backoff: object, computed: object) -> Exception:
+    kind = ValueError if is_number(computed) else TypeError
+    return kind(f"the backoff {backoff!r} must answer a number of seconds, 0 or more, got {computed!r}")

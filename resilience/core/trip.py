@@ -1,30 +1,30 @@
 """When has it failed enough?
 
-Three answers, each an immutable configuration (`Consecutive`, `FailureRate`, `SlowRate`) that makes a small mutable tally. A breaker
-starts a new tally with every closed generation, so no old result can reach into a new one.
+Three answers, each an immutable configuration (`Consecutive`, `FailureRate`, `SlowRate`) that makes a small mutable
+tally. A breaker starts a new tally with every closed generation, so no old result can reach into a new one.
 
-Counting failures in a row is the cheapest and right for calls that normally never fail. A rate is right under steady traffic, where three
-failures in a row among a thousand calls a second mean nothing. Slowness is a failure too: a dependency that answers everything after ten
-seconds has a perfect failure rate.
+Counting failures in a row is the cheapest and right for calls that normally never fail. A rate is right under steady
+traffic, where three failures in a row among a thousand calls a second mean nothing. Slowness is a failure too: a
+dependency that answers everything after ten seconds has a perfect failure rate.
 
-Windows over calls are exact: the last N finished calls, no more and no fewer. Windows over time are kept in ten slices, so that they need
-no memory per call: a result counts for at least nine tenths of the window and at most the whole of it.
+Windows over calls are exact: the last N finished calls, no more and no fewer. Windows over time are kept in ten slices,
+so that they need no memory per call: a result counts for at least nine tenths of the window, at most the whole of it.
 
-A rate trips at `>=`. It is looked at after every finished call, a success included: the tenth call may be the one that makes a verdict
-possible at all.
+A rate trips at `>=`. It is looked at after every finished call, a success included: the tenth call may be the one that
+makes a verdict possible at all.
 """
 
 from __future__ import annotations
 
 import collections
 
-from resilience._checks import positive_int, seconds, share
+from resilience._checks import is_number, positive_int, seconds, share, wrong_type, wrong_value
 from resilience.core.verdict import FAILURE, IGNORED, SUCCESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from datetime import timedelta
-    from typing import Protocol
+    from typing import Any, NoReturn, Protocol
 
     from resilience.core.verdict import Verdict
 
@@ -45,14 +45,16 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["Consecutive", "FailureRate", "SlowRate", "Trip"]
+__all__ = ["Consecutive", "FailureRate", "SlowRate", "Trip", "coerce"]
 
 _SLICES = 10
 _DEFAULT_WINDOW = 30.0
+# No clock tells such moments apart, and a reading divided by it is still a number.
+_FINEST = 1e-290
 
 
 class Trip:
-    """The base of the three configurations: a value, equal and hashable by its numbers."""
+    """What may open a circuit. A trip of your own says how it counts by `start`; a tally belongs to one circuit."""
 
     __slots__ = ()
 
@@ -60,37 +62,69 @@ class Trip:
         """A tally that has seen nothing yet."""
         raise TypeError(f"{type(self).__name__} does not say how it counts: define start()")
 
-    def _values(self) -> tuple[object, ...]:
-        return tuple(getattr(self, field) for field in self.__slots__)
+
+class _Numbers(Trip):
+    """A trip that is nothing but its numbers: it never changes, and equals any other with the same."""
+
+    __slots__ = ()
+    _fields: tuple[str, ...] = ()
+
+    def _fill(self, *values: object) -> None:
+        for field, value in zip(self._fields, values, strict=True):
+            object.__setattr__(self, field, value)
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field) for field in self._fields)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{self!r} never changes: build another one")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{self!r} never changes: build another one")
 
     def __eq__(self, other: object) -> bool:
-        return self._values() == other._values() if type(other) is type(self) else NotImplemented
+        if not isinstance(other, _Numbers) or type(self) is not type(other):
+            return NotImplemented
+        return self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))
 
     def __repr__(self) -> str:
-        given = [(f, getattr(self, f)) for f in self.__slots__]
-        return f"{type(self).__name__}({', '.join(f'{f}={v!r}' for f, v in given if v is not None)})"
+        fields = zip(self._fields, self._values(), strict=True)
+        given = ", ".join(f"{field}={value!r}" for field, value in fields if value is not None)
+        return f"{type(self).__name__}({given})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self._values())
 
 
-class Consecutive(Trip):
-    """Trip after `failures` failures in a row. A success starts the count anew; an ignored call does nothing."""
+def _rebuild(kind: type[_Numbers], values: tuple[object, ...]) -> _Numbers:
+    trip = kind.__new__(kind)
+    trip._fill(*values)
+    return trip
 
-    __slots__ = ("failures",)
+
+class Consecutive(_Numbers):
+    """Trip after `failures` failures in a row. A success starts the count anew; an ignored call does nothing.
+
+    Raises:
+        TypeError, ValueError: `failures` is not an integer from 1 on.
+    """
+
+    __slots__ = _fields = ("failures",)
+
+    failures: int
 
     def __init__(self, failures: int) -> None:
-        self.failures = positive_int("failures", failures)
+        self._fill(positive_int("failures", failures))
 
-    def start(self) -> _Row:
+    def start(self) -> Tally:
         """A tally that has seen nothing yet."""
         return _Row(self.failures)
 
-    def __repr__(self) -> str:
-        return f"Consecutive({self.failures})"
 
-
-class FailureRate(Trip):
+class FailureRate(_Numbers):
     """Trip when at least `ratio` of the finished calls failed.
 
     Args:
@@ -103,7 +137,12 @@ class FailureRate(Trip):
         TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
     """
 
-    __slots__ = ("calls", "minimum_calls", "ratio", "window")
+    __slots__ = _fields = ("ratio", "calls", "window", "minimum_calls")
+
+    ratio: float
+    calls: int | None
+    window: float | None
+    minimum_calls: int
 
     def __init__(
         self,
@@ -113,16 +152,15 @@ class FailureRate(Trip):
         window: float | timedelta | None = None,
         minimum_calls: int | None = None,
     ) -> None:
-        self.ratio = share("ratio", ratio)
-        self.calls, self.window, self.minimum_calls = _window(calls, window, minimum_calls)
+        self._fill(share("ratio", ratio), *_window(calls, window, minimum_calls))
 
-    def start(self) -> _Share:
+    def start(self) -> Tally:
         """A tally that has seen nothing yet."""
-        return _Share(self.ratio, self.minimum_calls, _seen(self.calls, self.window), None)
+        return _Share(self.ratio, self.minimum_calls, _counter(self.calls, self.window), None)
 
 
-class SlowRate(Trip):
-    """Trip when at least `ratio` of the finished calls took longer than `slower_than` seconds, whether they failed or not.
+class SlowRate(_Numbers):
+    """Trip when at least `ratio` of the finished calls took longer than `slower_than` seconds, failed or not.
 
     Args:
         ratio: the share that trips it, above 0 and at most 1.
@@ -133,7 +171,13 @@ class SlowRate(Trip):
         TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
     """
 
-    __slots__ = ("calls", "minimum_calls", "ratio", "slower_than", "window")
+    __slots__ = _fields = ("ratio", "slower_than", "calls", "window", "minimum_calls")
+
+    ratio: float
+    slower_than: float
+    calls: int | None
+    window: float | None
+    minimum_calls: int
 
     def __init__(
         self,
@@ -144,13 +188,36 @@ class SlowRate(Trip):
         window: float | timedelta | None = None,
         minimum_calls: int | None = None,
     ) -> None:
-        self.ratio = share("ratio", ratio)
-        self.slower_than = seconds("slower_than", slower_than)
-        self.calls, self.window, self.minimum_calls = _window(calls, window, minimum_calls)
+        seen = _window(calls, window, minimum_calls)
+        self._fill(share("ratio", ratio), seconds("slower_than", slower_than), *seen)
 
-    def start(self) -> _Share:
+    def start(self) -> Tally:
         """A tally that has seen nothing yet."""
-        return _Share(self.ratio, self.minimum_calls, _seen(self.calls, self.window), self.slower_than)
+        return _Share(self.ratio, self.minimum_calls, _counter(self.calls, self.window), self.slower_than)
+
+
+def coerce(given: int | Trip | tuple[int | Trip, ...]) -> tuple[Trip, ...]:
+    """What may be written for a trip, as trips: one, a number of failures in a row, or a tuple of these.
+
+    Raises:
+        TypeError, ValueError: it is none of these; the message shows the right form.
+    """
+    parts = given if isinstance(given, tuple) else (given,)
+    if not parts:
+        raise wrong_value("trip", "at least one condition", given)
+    return tuple(_trip(part) for part in parts)
+
+
+def _trip(given: object) -> Trip:
+    if isinstance(given, Trip):
+        return given
+    if isinstance(given, int):
+        return Consecutive(positive_int("trip", given))
+    form = "5, FailureRate(0.5) or SlowRate(0.8, slower_than=2.0)"
+    if is_number(given) and 0 < given < 1:
+        form = f"FailureRate({given})"
+    rule = f"a number of failures in a row, a FailureRate or a SlowRate: write {form}"
+    raise wrong_type("trip", rule, given)
 
 
 def _window(
@@ -159,7 +226,10 @@ def _window(
     if calls is not None and window is not None:
         raise ValueError(f"give calls or window, not both, got calls={calls!r} and window={window!r}")
     most = None if calls is None else positive_int("calls", calls)
-    least = min(10, most or 10) if minimum_calls is None else positive_int("minimum_calls", minimum_calls)
+    if minimum_calls is not None:
+        least = positive_int("minimum_calls", minimum_calls)
+    else:
+        least = 10 if most is None else min(10, most)
     if most is not None and least > most:
         raise ValueError(f"minimum_calls must be at most calls={most}, got {minimum_calls!r}")
     length = None
@@ -168,7 +238,7 @@ def _window(
     return most, length, least
 
 
-def _seen(calls: int | None, window: float | None) -> _LastCalls | _LastSeconds:
+def _counter(calls: int | None, window: float | None) -> _LastCalls | _LastSeconds:
     return _LastCalls(calls) if calls is not None else _LastSeconds(window or _DEFAULT_WINDOW)
 
 
@@ -198,9 +268,7 @@ class _Row:
 class _Share:
     __slots__ = ("_least", "_ratio", "_slower_than", "_window")
 
-    def __init__(
-        self, ratio: float, least: int, window: _LastCalls | _LastSeconds, slower_than: float | None
-    ) -> None:
+    def __init__(self, ratio: float, least: int, window: _LastCalls | _LastSeconds, slower_than: float | None) -> None:
         self._ratio = ratio
         self._least = least
         self._window = window
@@ -217,7 +285,7 @@ class _Share:
                 return False
         self._window.add(bad, now)
         bad_calls, calls = self._window.counts(now)
-        # The quotient is rounded once, as the ratio was when it was written: 11 of 20 is 0.55, while 0.55 * 20 is above 11.
+        # The quotient is rounded once, as the ratio was: 11 of 20 is 0.55, while 0.55 * 20 is above 11.
         return calls >= self._least and bad_calls / calls >= self._ratio
 
     def counts(self, now: float) -> tuple[int, int]:
@@ -229,20 +297,20 @@ class _Share:
 
 
 class _LastCalls:
-    __slots__ = ("_bad", "_seen")
+    __slots__ = ("_bad", "_last")
 
     def __init__(self, calls: int) -> None:
-        self._seen: collections.deque[bool] = collections.deque(maxlen=calls)
+        self._last: collections.deque[bool] = collections.deque(maxlen=calls)
         self._bad = 0
 
     def add(self, bad: bool, now: float) -> None:
-        if len(self._seen) == self._seen.maxlen:
-            self._bad -= self._seen[0]
-        self._seen.append(bad)
-        self._bad += bad
+        forgotten = len(self._last) == self._last.maxlen and self._last[0]
+        # The sum first: an interrupt may arrive after the call, never before it.
+        self._bad += bad - forgotten
+        self._last.append(bad)
 
     def counts(self, now: float) -> tuple[int, int]:
-        return self._bad, len(self._seen)
+        return self._bad, len(self._last)
 
 
 class _LastSeconds:
@@ -251,7 +319,7 @@ class _LastSeconds:
     __slots__ = ("_bad", "_bad_in", "_calls", "_calls_in", "_slice", "_width")
 
     def __init__(self, window: float) -> None:
-        self._width = window / _SLICES
+        self._width = max(window / _SLICES, _FINEST)
         self._slice: int | None = None
         self._calls_in = [0] * _SLICES
         self._bad_in = [0] * _SLICES
@@ -266,24 +334,19 @@ class _LastSeconds:
         self._bad += bad
 
     def counts(self, now: float) -> tuple[int, int]:
-        self._turn(now)
+        if self._slice is not None:
+            self._turn(now)
         return self._bad, self._calls
 
     def _turn(self, now: float) -> int:
+        """Empty the slices that begin anew; return the present one, which time that steps back does not change."""
         reached = int(now // self._width)
-        current = self._slice
-        if current is None or reached - current >= _SLICES:
-            self._calls_in = [0] * _SLICES
-            self._bad_in = [0] * _SLICES
-            self._calls = self._bad = 0
-        elif reached <= current:
-            # A clock that stands still or steps back keeps the slice it had.
-            return current
-        else:
-            for later in range(current + 1, reached + 1):
-                at = later % _SLICES
-                self._calls -= self._calls_in[at]
-                self._bad -= self._bad_in[at]
-                self._calls_in[at] = self._bad_in[at] = 0
-        self._slice = reached
-        return reached
+        if self._slice is None:
+            self._slice = reached
+        for begun in range(max(self._slice, reached - _SLICES) + 1, reached + 1):
+            at = begun % _SLICES
+            self._calls -= self._calls_in[at]
+            self._bad -= self._bad_in[at]
+            self._calls_in[at] = self._bad_in[at] = 0
+        self._slice = max(self._slice, reached)
+        return self._slice

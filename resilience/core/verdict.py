@@ -1,8 +1,8 @@
 """What a finished call says about the health of what was called.
 
-There are only three answers, and the third is the one that libraries forget: a call may end without saying anything. A caller who
-cancelled, a rejection by an inner policy, an error that is the caller's own fault: none of them is a success that would clear a
-failure count, and none is a failure that would trip a breaker.
+There are only three answers, and the third is the one that libraries forget: a call may end without saying anything. A
+caller who cancelled, a rejection by an inner policy, an error that is the caller's own fault: none of them is a success
+that would clear a failure count, and none is a failure that would trip a breaker.
 """
 
 from __future__ import annotations

@@ -4,21 +4,19 @@
         with attempt:
             ...
 
-A block cannot be called again, but a loop can run it again: the iterator decides whether there is a next round, and the `with` keeps the
-error from leaving while there is. The deadline of `within` is entered and left with each block, so breaking out of the loop leaves
-nothing behind.
+A block cannot be called again, but a loop can run it again: the iterator decides whether there is a next round, and the
+`with` keeps the error from leaving while there is. What stands around the attempts of a call stands here around each
+block, so breaking out of the loop leaves nothing behind.
 """
 
 from __future__ import annotations
 
-from resilience._scope import CutScope, Scope
-from resilience.errors import DeadlineExceeded
 from resilience.policies._retry_call import RetryCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Self
+    from typing import NoReturn, Self
 
     from resilience.policies.retry import Retry
 
@@ -28,118 +26,116 @@ __all__ = ["Attempt", "Attempts"]
 class Attempts:
     """The attempts of one run of a block: iterate once, with `for` or `async for`. Used by one thread or task."""
 
-    __slots__ = ("_began", "_call", "_cuts", "_done", "_policy")
+    __slots__ = ("_call", "_handed", "_policy")
 
     def __init__(self, policy: Retry) -> None:
         self._policy = policy
-        self._call = RetryCall(policy, None)
-        self._cuts = False
-        self._done = False
-        self._began: float | None = None
+        self._call: RetryCall | None = None
+        self._handed: Attempt | None = None
 
     def __iter__(self) -> Self:
-        self._claim()
+        self._refuse_reuse()
         return self
 
     def __aiter__(self) -> Self:
-        self._claim()
-        self._cuts = True
+        self._refuse_reuse()
         return self
 
-    def _claim(self) -> None:
-        if self._began is not None:
+    def _refuse_reuse(self) -> None:
+        if self._handed is not None:
             raise RuntimeError("attempts() serves one loop: call it again for the next")
-        self._began = self._policy._clock.now()
-        self._call.start()
 
     def __next__(self) -> Attempt:
-        if self._done:
+        if not self._goes_on():
             raise StopIteration
-        self._call.wait()
-        return self._attempt()
+        call = self._call = self._call or RetryCall(self._policy, False)
+        call.pause()
+        return self._hand(call)
 
     async def __anext__(self) -> Attempt:
-        if self._done:
+        if not self._goes_on():
             raise StopAsyncIteration
-        await self._call.wait_async()
-        return self._attempt()
+        call = self._call = self._call or RetryCall(self._policy, True)
+        await call.pause_async()
+        return self._hand(call)
 
-    def _attempt(self) -> Attempt:
-        # A block that is left by `continue` before its `with` would come back here: it counts as done, not as an endless loop.
-        self._done = True
-        return Attempt(self)
+    def _goes_on(self) -> bool:
+        if self._handed is None:
+            return True
+        if not self._handed._entered:
+            raise RuntimeError("the attempt was not made: write `with attempt:` round what is to be tried again")
+        return self._handed._again
 
-    def _scope(self) -> Scope | None:
-        within = self._policy._plan.within
-        if within is None or self._began is None:
-            return None
-        kind = CutScope if self._cuts else Scope
-        left = within - (self._policy._clock.now() - self._began)
-        return kind(self._policy.name, max(left, 0.0), self._policy._clock, DeadlineExceeded)
+    def _hand(self, call: RetryCall) -> Attempt:
+        self._handed = Attempt(call)
+        return self._handed
 
 
 class Attempt:
-    """One attempt: a block to write with `with`.
+    """One attempt: a block to write with `with`. Single use.
 
     Attributes:
         number: which attempt this is, from 1.
     """
 
-    __slots__ = ("_next_wait", "_owner", "_result", "_running", "_scope", "number")
+    __slots__ = ("_again", "_call", "_ended", "_entered", "_next_wait", "_result", "number")
 
-    def __init__(self, owner: Attempts) -> None:
-        self._owner = owner
-        self._scope: Scope | None = None
+    def __init__(self, call: RetryCall) -> None:
+        self.number = call.attempt
+        self._call = call
         self._result: tuple[object] | None = None
-        self.number = owner._call.number
-        self._running = True
+        self._entered = False
+        self._ended = False
+        self._again = False
         self._next_wait: float | None = None
 
     @property
     def next_wait(self) -> float | None:
-        """Seconds to the next attempt. While this one runs, what is to be waited if it fails and nobody asks for more; afterwards, what
-        is waited. None if there is no next one."""
-        return self._owner._call.expected_delay() if self._running else self._next_wait
+        """Seconds to the next attempt; None if there is none.
+
+        While this one runs: what is to be waited if it fails now and nobody asks for more. Afterwards: what is waited.
+        """
+        return self._next_wait if self._ended else self._call.forecast()
 
     def set_result(self, result: object) -> None:
         """Say what the attempt produced, for `on_result` to judge."""
         self._result = (result,)
 
     def __enter__(self) -> Self:
-        self._scope = self._owner._scope()
-        self._owner._call.__enter__()
-        if self._scope is not None:
-            try:
-                self._scope.__enter__()
-            except BaseException:
-                self._owner._call.__exit__(None, None, None)
-                raise
+        if self._entered:
+            raise RuntimeError("an attempt is one block: let the loop go round for the next")
+        self._entered = True
+        self._call.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        owner = self._owner
-        again = False
+        call = self._call
         try:
-            if self._scope is not None:
-                self._scope.__exit__(kind, error, trace)
-            if isinstance(error, Exception):
-                again = owner._call.failed(error)
-            elif error is None:
-                again = not self._accepted(owner)
+            if error is None:
+                self._again = not call.returned(self._produced())
+            elif isinstance(error, Exception):
+                self._again = call.failed(error)
         finally:
-            owner._call.__exit__(None, None, None)
-            self._running = False
-        owner._done = not again
-        self._next_wait = owner._call.delay if again else None
-        return again
+            self._ended = True
+            call.__exit__(kind, error, trace)
+        if self._again:
+            self._next_wait = call.delay
+        return self._again
 
-    def _accepted(self, owner: Attempts) -> bool:
-        if self._result is None:
-            if owner._policy._matcher.on_result is not None:
-                raise RuntimeError(
-                    f"{owner._policy.name} has on_result, so the block must say what it produced: attempt.set_result(x)"
-                )
-            return owner._call.returned(None)
-        return owner._call.returned(self._result[0])
+    def _produced(self) -> object:
+        if self._result is not None:
+            return self._result[0]
+        policy = self._call.policy
+        if policy._matcher.on_result is not None:
+            raise RuntimeError(
+                f"{policy.name} has on_result, so the block must say what it produced: attempt.set_result(x)"
+            )
+        return None
+
+    async def __aenter__(self) -> NoReturn:
+        raise TypeError("an attempt is entered by a plain `with attempt:`, in `async for` too")
+
+    async def __aexit__(self, *_: object) -> None:
+        raise TypeError("an attempt is entered by a plain `with attempt:`, in `async for` too")

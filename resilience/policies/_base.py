@@ -98,9 +98,10 @@ class Policy(Generic[F_co]):
         Raises:
             TypeError: `fn` cannot be decorated with this policy; the message says what to write.
         """
+        decorated: Any = fn
         if isinstance(fn, staticmethod | classmethod):
-            return type(fn)(self(fn.__func__))
-        decorated: object = fn
+            method: Callable[..., Any] = type(decorated)(self(decorated.__func__))
+            return method
         if not callable(decorated):
             close_coroutine(fn)
             raise TypeError(f"a policy decorates a function, got {fn!r}; for a single call write policy.call(fn, ...)")
@@ -127,7 +128,7 @@ class Policy(Generic[F_co]):
             TypeError: `fn` is no function, or is a plain one that returned a coroutine.
         """
         _check_function(fn, "call")
-        result = self.bind(fn)(*args, **kwargs)
+        result: Any = self.bind(fn)(*args, **kwargs)
         if type(result) is CoroutineType and shape_of(fn) == "sync":
             result.close()
             raise TypeError(f"{fn!r} is a plain function that returned a coroutine: use call_async")

@@ -1,7 +1,7 @@
 """What gates have in common: how they bind, and how they guard a block.
 
-A gate lets a call in or refuses it. What it hands out is an integer, the permit, and everything that it hands out comes back through one
-of three doors: the call returned, the call raised, or a guarded block said what to make of it.
+A gate lets a call in or refuses it. What it hands out is an integer, the permit, and everything that it hands out comes
+back through one of three doors: the call returned, the call raised, or a guarded block said what to make of it.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from resilience.policies._guard import GateGuard
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
-
-    from typing_extensions import Never
+    from typing import Any, Never  # noqa: F401 - named in quotes as an argument of the base class
 
     from resilience.core.verdict import Verdict
 
@@ -30,6 +28,10 @@ class GatePolicy(Policy["Never"]):
 
     __slots__ = ("_clean", "_permit", "_timed")
 
+    _clean: int
+    _permit: int
+    _timed: bool
+
     @property
     def _judges_results(self) -> bool:
         return False
@@ -42,7 +44,7 @@ class GatePolicy(Policy["Never"]):
         """A block behind this gate, with `with` or `async with`. Single use; raises as a call would when refused."""
         return GateGuard(self, {})
 
-    # --- what a subclass decides --------------------------------------------------------------------------------------------
+    # --- what a subclass decides --------------------------------------------------------------------------------------
 
     def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         raise TypeError(f"{type(self).__name__} does not say whom it admits: define _admit")
@@ -52,10 +54,12 @@ class GatePolicy(Policy["Never"]):
 
     def _claim(self) -> int:
         """Admit a guarded block; a subclass takes here what its `guard` takes."""
-        return self._permit if self._permit >= 0 else self._admit((), {})
+        permit = self._permit
+        return permit if permit >= 0 else self._admit((), {})
 
     async def _claim_async(self) -> int:
-        return self._permit if self._permit >= 0 else await self._admit_async((), {})
+        permit = self._permit
+        return permit if permit >= 0 else await self._admit_async((), {})
 
     def _returned(self, permit: int, result: object, started: float) -> None:
         """The call returned."""

@@ -1,8 +1,8 @@
 """Blocks under a policy: `with policy.guard() as g:`.
 
-A block has no return value that a policy could look at and no name by which it could be called again, so what it means has to be said
-from inside: `g.set_result(x)` for policies that judge results, `g.fail("reason")` and `g.ignore()` for outcomes that are no exception,
-`g.settle(n)` for what it really cost. A guard serves one block.
+A block has no return value that a policy could look at and no name by which it could be called again, so what it means
+has to be said from inside: `g.set_result(x)` for policies that judge results, `g.fail("reason")` and `g.ignore()` for
+outcomes that are no exception, `g.settle(n)` for what it really cost. A guard serves one block.
 """
 
 from __future__ import annotations

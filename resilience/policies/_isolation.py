@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from resilience._checks import wrong_type
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
-__all__ = ["Isolation"]
+__all__ = ["Isolation", "checked_reason"]
+
+
+def checked_reason(reason: object) -> str:
+    """Check why a circuit is isolated."""
+    if not isinstance(reason, str):
+        raise wrong_type("reason", "a string", reason)
+    return reason
 
 
 class Isolation:

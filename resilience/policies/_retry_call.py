@@ -1,93 +1,83 @@
 """One call under a retry policy.
 
-Everything that belongs to a single call lives here and dies with it: two concurrent calls of one decorated function share the policy's
-configuration and nothing else. The object never keeps an error: whoever raised it keeps it, and when the last attempt fails the driver
-re-raises it from where it was caught, the same object with its own traceback.
+Everything that belongs to a single call lives here and dies with it: two concurrent calls of one decorated function
+share the policy's configuration and nothing else. It is a run of the plan, which decides, and it stands in the chain of
+bounds, so that what it calls knows how much time is left and which attempt it is. The object never keeps an error:
+whoever raised it keeps it, and when the last attempt fails the driver re-raises it from where it was caught, the same
+object with its own traceback.
+
+A retry has no state that calls share, so its events have no order among calls that a queue would have to keep: each
+call tells its own, in order, on its own thread.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
 
-from resilience._attempt import current_attempt
+from resilience._attempt import retry_around
+from resilience._notes import leave_note
 from resilience._runtime import blocks_a_loop
-from resilience._scope import CutScope, Scope, time_left
+from resilience._scope import Bound, current, refuse_if_late
 from resilience.core.retry import RetryRun
 from resilience.errors import BlockingWarning, DeadlineExceeded, ResultNotAccepted
-from resilience.events import AttemptFailed, CallSucceeded, RetryGaveUp, RetryScheduled
+from resilience.events import AttemptFailed, CallSucceeded, RetryGaveUp, RetryScheduled, build
 from resilience.matching import hint_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import FrameType
     from typing import Self
 
     from resilience.policies.retry import Retry
 
 __all__ = ["RetryCall"]
 
-_NOTE = "resilience: gave up after "
 
+class RetryCall(RetryRun, Bound):
+    """The attempts of one call: a context manager around them, asked after each how to go on. Used by one task.
 
-class RetryCall:
-    """The attempts of one call: a context manager around all of them, asked after each how to go on. Used by one task."""
+    Attributes:
+        delay: seconds that are due before the next attempt.
+    """
 
-    __slots__ = ("_depth", "_drawn", "_outer", "_policy", "_run", "_scope", "delay")
+    __slots__ = ("_cut", "_cuts", "_drawn", "_token", "clock", "delay", "depth", "parent", "policy")
 
-    def __init__(self, policy: Retry, scope: Scope | None) -> None:
-        self._policy = policy
-        self._scope = scope
-        self._run = RetryRun(policy._plan)
-        self._drawn: float | None = None
-        self._depth = 0
-        self._outer: tuple[int, int] | None = None
+    def __init__(self, policy: Retry, cuts: bool) -> None:
+        plan = policy._plan
+        RetryRun.__init__(self, plan, policy._clock.now() if policy._reads_clock else 0.0)
+        self.policy = policy
+        self.clock = policy._clock
+        self.parent = parent = current.get()
+        outer = None if parent is None else retry_around(parent)
+        self.depth = 0 if outer is None else outer.depth + 1
         self.delay = 0.0
-
-    @property
-    def number(self) -> int:
-        """The number of the attempt that is running or comes next, from 1."""
-        return self._run.attempt
-
-    # --- around all attempts --------------------------------------------------------------------------------------------
+        self._cuts = cuts and plan.within is not None
+        self._cut = None
+        self._drawn: float | None = None
 
     def __enter__(self) -> Self:
-        self._outer = outer = current_attempt.get()
-        if outer is not None:
-            self._depth = outer[1] + 1
-        if self._scope is not None:
-            self._scope.__enter__()
-        try:
-            self.start()
-            current_attempt.set((self._run.attempt, self._depth))
-        except BaseException:
-            if self._scope is not None:
-                self._scope.__exit__(None, None, None)
-            raise
+        if self.parent is not None and self.plan.within is not None:
+            refuse_if_late()
+        self.open(self._cuts)
         return self
 
-    def start(self) -> None:
-        """Note the time of the first attempt, where anything depends on it."""
-        if self._run.started is None and self._policy._reads_clock:
-            self._run.started = self._policy._clock.now()
+    def late(self) -> DeadlineExceeded:
+        """The error that says that `within` has passed."""
+        return DeadlineExceeded(self.policy.name, self.plan.within or 0.0)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        current_attempt.set(self._outer)
-        if self._scope is not None:
-            self._scope.__exit__(kind, error, trace)
-
-    # --- between them ---------------------------------------------------------------------------------------------------
+    # --- after an attempt ---------------------------------------------------------------------------------------------
 
     def failed(self, error: Exception) -> bool:
         """Whether to try again after an error; if so, `delay` is what to wait."""
-        policy = self._policy
-        asked = policy._matcher.error(error)
-        if asked is None:
-            if self._run.attempt > 1 and policy._channel.heard:
+        matched = self.policy._matcher.error(error)
+        if matched is None:
+            if self.attempt > 1:
                 self._gave_up("unmatched", error)
             return False
-        return self._next(max(asked, hint_of(error)), error, None)
+        asked = hint_of(error)
+        hint = asked if asked > matched else matched  # noqa: FURB136 - max() takes five times as long
+        return self._goes_on(hint, error, None)
 
     def returned(self, result: object) -> bool:
         """Whether a result is final.
@@ -95,97 +85,86 @@ class RetryCall:
         Raises:
             ResultNotAccepted: it is not accepted, nothing is left to try, and the policy does not return such results.
         """
-        policy = self._policy
-        asked = policy._matcher.result(result)
-        if asked is None:
-            if policy._channel.heard:
-                policy._send(CallSucceeded, attempts=self._run.attempt)
+        policy = self.policy
+        hint = None if policy._matcher.on_result is None else policy._matcher.result(result)
+        if hint is None:
+            if policy._tell is not None:
+                policy._tell(build(CallSucceeded, (policy.name, "retry", self.clock.now(), self.attempt)))
             return True
-        if self._next(asked, None, result):
+        if self._goes_on(hint, None, result):
             return False
         if policy._returns_last:
             return True
-        elapsed = policy._clock.now() - (self._run.started or 0.0)
-        raise ResultNotAccepted(policy.name, result, self._run.attempt, elapsed)
+        raise ResultNotAccepted(policy.name, result, self.attempt, self.clock.now() - self.started)
 
-    def _next(self, hint: float, error: Exception | None, result: object) -> bool:
-        policy, run = self._policy, self._run
-        heard = policy._channel.heard
-        if heard:
-            policy._send(AttemptFailed, attempt=run.attempt, depth=self._depth, error=error, result=result)
-        now = 0.0 if run.started is None else policy._clock.now()
-        u, self._drawn = policy._rng() if self._drawn is None else self._drawn, None
-        delay = run.next_delay(now, u, hint, time_left())
+    def _goes_on(self, hint: float, error: Exception | None, result: object) -> bool:
+        policy, now = self.policy, self.clock.now
+        tell = policy._tell
+        if tell is not None:
+            tell(build(AttemptFailed, (policy.name, "retry", now(), self.attempt, self.depth, error, result)))
+        u = self._drawn
+        if u is None:
+            u = policy._rng()
+        else:
+            self._drawn = None
+        left = None if self.parent is None and self._cut is None else self._left_outside()
+        delay = self.next_delay(now(), u, hint, left)
         if delay is None:
-            if error is not None and run.attempt > 1:
-                _note(error, f"{_NOTE}{run.attempt} attempts and {run.waited:.3g} s of waiting, ended by {run.ended_by}")
-            if heard:
-                self._gave_up(run.ended_by or "", error)
+            if error is not None and self.attempt > 1:
+                tried = f"{self.attempt} attempts and {self.waited:.3g} s of waiting, ended by {self.ended_by}"
+                leave_note(error, "resilience: gave up after ", tried)
+            self._gave_up(self.ended_by, error)
             return False
         self.delay = delay
-        if heard:
-            policy._send(RetryScheduled, attempt=run.attempt, depth=self._depth, delay=delay)
+        if tell is not None:
+            tell(build(RetryScheduled, (policy.name, "retry", now(), self.attempt, self.depth, delay)))
         return True
 
-    def expected_delay(self) -> float | None:
-        """What will be waited if the running attempt fails without a hint; None if it is the last."""
-        run = self._run
-        if run.attempt >= run.plan.attempts:
-            return None
+    def _gave_up(self, reason: str | None, error: Exception | None) -> None:
+        policy, tell = self.policy, self.policy._tell
+        if tell is not None:
+            told = (policy.name, "retry", self.clock.now(), self.attempt, self.depth, self.waited, reason, error)
+            tell(build(RetryGaveUp, told))
+
+    def forecast(self) -> float | None:
+        """What will be waited if the running attempt fails without a hint; None if it is the last. It comes true."""
         if self._drawn is None:
-            self._drawn = self._policy._rng()
-        return run.plan.backoff(run.attempt, run.previous, self._drawn)
+            self._drawn = self.policy._rng()
+        return self.expected_delay(self.clock.now(), self._drawn, self._left_outside())
 
-    def _gave_up(self, reason: str, error: Exception | None) -> None:
-        run = self._run
-        self._policy._send(
-            RetryGaveUp, attempts=run.attempt, depth=self._depth, waited=run.waited, reason=reason, error=error
-        )
+    def _left_outside(self) -> float | None:
+        """Seconds left by the bounds around this call, and none once it has begun to cut its own attempt."""
+        if self._cut is not None:
+            return self.left()
+        return None if self.parent is None else self.parent.left()
 
-    # --- waiting --------------------------------------------------------------------------------------------------------
+    # --- before the next ----------------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Wait before the next attempt and begin it."""
-        self.wait()
-        current_attempt.set((self._run.attempt, self._depth))
+        """Wait for what is due, if anything is."""
+        if self.delay > 0.0:
+            delay, self.delay = self.delay, 0.0
+            if not self.policy._warned and blocks_a_loop():
+                self.policy._warned = True
+                warnings.warn(
+                    f"{self.policy.name} sleeps on a thread that runs an event loop: decorate an async def instead",
+                    BlockingWarning,
+                    stacklevel=_frames_of_ours() + 1,
+                )
+            self.clock.sleep(delay)
 
     async def pause_async(self) -> None:
-        """Wait before the next attempt in the running event loop, and begin it."""
-        await self.wait_async()
-        current_attempt.set((self._run.attempt, self._depth))
-
-    def wait(self) -> None:
-        """Sleep for what is due, if anything is."""
-        delay, self.delay = self.delay, 0.0
-        if delay > 0.0:
-            policy = self._policy
-            if not policy._warned and blocks_a_loop():
-                policy._warned = True
-                warnings.warn(
-                    f"{policy.name} sleeps on a thread that runs an event loop: decorate an async def instead",
-                    BlockingWarning,
-                    stacklevel=5,
-                )
-            policy._clock.sleep(delay)
-
-    async def wait_async(self) -> None:
-        """Sleep in the running event loop for what is due, if anything is."""
-        delay, self.delay = self.delay, 0.0
-        if delay > 0.0:
-            await self._policy._clock.sleep_async(delay)
+        """Wait in the running event loop for what is due, if anything is."""
+        if self.delay > 0.0:
+            delay, self.delay = self.delay, 0.0
+            await self.clock.sleep_async(delay)
 
 
-def open_scope(policy: Retry, *, cuts: bool) -> Scope | None:
-    """The deadline around all attempts of a call, where the policy has one."""
-    if policy._plan.within is None:
-        return None
-    kind = CutScope if cuts else Scope
-    return kind(policy.name, policy._plan.within, policy._clock, DeadlineExceeded)
-
-
-def _note(error: Exception, text: str) -> None:
-    # The same error object may come by again, from an outer retry or from the next call: it carries the last note only.
-    notes = getattr(error, "__notes__", None)
-    if isinstance(notes, list):
-        notes[:] = [note for note in notes if not str(note).startswith(_NOTE)]
-    error.add_note(text)
+def _frames_of_ours() -> int:
+    """How many frames of this package are on top of whoever used it, the caller's included."""
+    frame: FrameType | None = sys._getframe(1)
+    count = 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("resilience."):
+        frame = frame.f_back
+        count += 1
+    return count

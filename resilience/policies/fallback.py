@@ -1,15 +1,17 @@
 """Answer with something else.
 
-The last cached page, an empty list, a polite apology: when the real answer cannot be had, a worse one now is often better than an error.
-It stands outermost, because what it hides is hidden from everything outside it. And it must be narrow: a fallback on `Exception` turns
-every bug into a plausible answer.
+The last cached page, an empty list, a polite apology: when the real answer cannot be had, a worse one now is often
+better than an error. It stands outermost, because what it hides is hidden from everything outside it. And it must be
+narrow: a fallback on `Exception` turns every bug into a plausible answer.
 """
 
 from __future__ import annotations
 
+from types import CoroutineType
+
 from resilience._checks import callable_or_none
 from resilience._drivers import bind_value
-from resilience._shape import close_coroutine, shape_of
+from resilience._shape import shape_of
 from resilience.errors import ResultNotAccepted
 from resilience.events import CallSucceeded, FallbackUsed
 from resilience.matching import Matcher
@@ -18,7 +20,7 @@ from resilience.policies._base import Policy
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Any, NoReturn, TypeVar, overload
+    from typing import Any, NoReturn, Self, TypeVar, overload
 
     from resilience.clock import Clock
     from resilience.matching import On
@@ -41,15 +43,17 @@ _MISSING: Any = _Missing()
 class Fallback(Policy[F_co]):
     """Replace an error, or a result that is not good enough, by something else.
 
-    Only `Exception` is ever replaced. Holds no state between calls: any number of threads and tasks may use one object at once.
+    Only `Exception` is ever replaced. Holds no state between calls: any number of threads and tasks may use one object
+    at once.
 
     Args:
         on: the errors to replace: a type, a tuple of types, or a predicate. `Rejected` is matched like any other error.
         ignore: errors never to replace, in the same forms; wins over `on`.
         on_result: a predicate of the result; True means "replace it".
         value: what to return instead, as it is. Exactly one of `value` and `call` is given.
-        call: called as `call(error, *args, **kwargs)` with the arguments of the failed call; where a result is replaced, `error` is a
-            `ResultNotAccepted` that holds it. An `async def` needs an async function. If it fails, its error is raised with the first one as context.
+        call: called as `call(error, *args, **kwargs)` with the arguments of the failed call; where a result is
+            replaced, `error` is a `ResultNotAccepted` that holds it. An `async def` needs an async function. If it
+            fails, its error is raised with the first one as context.
         name: for events, errors and the registry.
         clock: the time source of events; the machine's monotonic clock by default.
 
@@ -118,9 +122,19 @@ class Fallback(Policy[F_co]):
         self._value = value
         self._call = callable_or_none("call", call)
         self._awaits = call is not None and shape_of(call) == "coroutine"
-        arguments: dict[str, Any] = {"on": on, "ignore": ignore, "on_result": on_result}
-        arguments.update({"value": value} if call is None else {"call": call})
-        self._setup(name, clock, {**arguments, "name": name, "clock": clock})
+        self._setup(
+            name,
+            clock,
+            {
+                "on": on,
+                "ignore": ignore,
+                "on_result": on_result,
+                "value": value,
+                "call": call,
+                "name": name,
+                "clock": clock,
+            },
+        )
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
@@ -134,7 +148,23 @@ class Fallback(Policy[F_co]):
         Raises:
             TypeError: always; it says what to write.
         """
-        raise TypeError("Fallback cannot guard a block, which has no result to replace: decorate a function or use call")
+        raise TypeError(
+            "Fallback cannot guard a block, which has no result to replace: decorate a function or use call"
+        )
+
+    def replace(self, **changes: Any) -> Self:
+        """A new policy with these parameters changed; a new `value` or `call` takes the place of the old one.
+
+        Raises:
+            TypeError, ValueError: as the constructor does.
+        """
+        if changes.keys() & {"value", "call"}:
+            changes = {"value": _MISSING, "call": None, **changes}
+        return super().replace(**changes)
+
+    def __repr__(self) -> str:
+        instead = f"value={self._value!r}" if self._call is None else f"call={self._call!r}"
+        return f"Fallback(on={self._arguments['on']!r}, {instead})"
 
     def _replaces_error(self, error: Exception) -> bool:
         if self._matcher.error(error) is None:
@@ -159,7 +189,7 @@ class Fallback(Policy[F_co]):
         if self._call is None:
             return self._value
         instead = self._call(error, *args, **kwargs)
-        if not self._awaits and type(instead).__name__ == "coroutine":
-            close_coroutine(instead)
+        if not self._awaits and type(instead) is CoroutineType:
+            instead.close()
             raise TypeError(f"call={self._call!r} returned a coroutine: make it an async def, for an async function")
         return instead

@@ -1,8 +1,9 @@
 """Try again, after a while, if it makes sense.
 
-A retry spends somebody else's capacity to hide a fault from the caller. It is right for faults that pass, for calls that may be repeated,
-and for as long as the caller still wants the answer; everything else about it is damage control. So nothing is retried that is not named
-(`on` is required), waits grow and are spread out by default, the whole can be bounded in time, and what a server asks for is obeyed.
+A retry spends somebody else's capacity to hide a fault from the caller. It is right for faults that pass, for calls
+that may be repeated, and for as long as the caller still wants the answer; everything else about it is damage control.
+So nothing is retried that is not named (`on` is required), waits grow and are spread out by default, the whole can be
+bounded in time, and what a server asks for is obeyed.
 
 The success of a first attempt costs a `try`, which is free. Everything else happens in `RetryCall`, one per call.
 """
@@ -11,23 +12,24 @@ from __future__ import annotations
 
 from resilience._checks import callable_or_none, positive_int, seconds, seconds_or_none, wrong_value
 from resilience._drivers import bind_loop
+from resilience._hub import HUB
 from resilience.backoff import coerce, exponential
 from resilience.core.retry import RetryPlan
 from resilience.matching import Matcher
 from resilience.policies._attempts import Attempts
 from resilience.policies._base import Policy
-from resilience.policies._retry_call import RetryCall, open_scope
+from resilience.policies._retry_call import RetryCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
-    from typing import Any, Literal, NoReturn
+    from typing import Any, Literal, Never, NoReturn  # noqa: F401 - Never is named in quotes
 
-    from typing_extensions import Never
-
+    from resilience._hub import _Listener as Listener
     from resilience.clock import Clock
     from resilience.core.backoff import Backoff
+    from resilience.events import Event
     from resilience.matching import On
 
 __all__ = ["Retry"]
@@ -45,8 +47,10 @@ class Retry(Policy["Never"]):
         ignore: errors never to retry, in the same forms; wins over `on`.
         on_result: a predicate of the result; True means "not good enough, try again".
         attempts: calls in all, the first included; `math.inf`, spelled out, for no bound.
-        within: seconds for all attempts and waits together. Opens a deadline that timeouts inside keep to; async attempts are cut at it.
-        backoff: what to wait before each retry: one of `resilience.backoff`, a number of seconds, or a sequence of them.
+        within: seconds for all attempts and waits together. Opens a deadline that timeouts inside keep to; async
+            attempts are cut at it.
+        backoff: what to wait before each retry: one of `resilience.backoff`, a number of seconds, or a sequence of
+            them.
         on_exhausted: "raise" raises `ResultNotAccepted` when no result was accepted, "return" returns the last one.
         max_retry_after: a server that asks for more than this many seconds is not waited for at all.
         rng: where jitter comes from: a function that returns numbers in [0, 1).
@@ -57,7 +61,7 @@ class Retry(Policy["Never"]):
         TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
     """
 
-    __slots__ = ("_lean", "_matcher", "_plan", "_reads_clock", "_returns_last", "_rng", "_warned")
+    __slots__ = ("_lean", "_matcher", "_plan", "_reads_clock", "_returns_last", "_rng", "_tell", "_warned")
 
     kind = "retry"
     _form = "on=ConnectionError"
@@ -77,7 +81,7 @@ class Retry(Policy["Never"]):
         name: str | None = None,
         clock: Clock | None = None,
     ) -> None:
-        arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        arguments = {key: value for key, value in locals().items() if key not in {"self", "__class__"}}
         if on is None and on_result is None:
             raise TypeError("Retry must be told what to retry: pass on=SomeError, or on_result=a_predicate, or both")
         self._matcher = Matcher(on, ignore, on_result)
@@ -95,6 +99,8 @@ class Retry(Policy["Never"]):
         self._reads_clock = self._plan.within is not None or on_result is not None
         self._lean = not self._reads_clock
         self._setup(name, clock, arguments)
+        with HUB.lock:
+            self._listeners_changed()
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
@@ -106,7 +112,10 @@ class Retry(Policy["Never"]):
         Raises:
             TypeError: always; it says what to write.
         """
-        raise TypeError("Retry cannot guard a block, which runs once: write `for attempt in retry.attempts(): with attempt:`")
+        raise TypeError(
+            "Retry cannot guard a block, which runs once: "
+            "write `for attempt in retry.attempts():` and in it `with attempt:`"
+        )
 
     def attempts(self) -> Attempts:
         """Retry a block: `for attempt in retry.attempts(): with attempt: ...`, or `async for` with the same `with`.
@@ -116,12 +125,27 @@ class Retry(Policy["Never"]):
         return Attempts(self)
 
     def _begin(self, *, cuts: bool) -> RetryCall:
-        return RetryCall(self, open_scope(self, cuts=cuts))
+        return RetryCall(self, cuts)
 
     def _begin_late(self, error: Exception) -> RetryCall | None:
         """Begin after the first attempt has failed without us; None where that was the last."""
-        call = RetryCall(self, None)
+        call = RetryCall(self, False)
         return call if call.failed(error) else None
+
+    def _listeners_changed(self) -> None:
+        self._tell = _teller((*self._channel.listeners, *HUB.listeners))
+
+
+def _teller(listeners: tuple[Listener, ...]) -> Callable[[Event], None] | None:
+    """What tells an event to all who listen, or None where nobody does."""
+    if len(listeners) < 2:
+        return listeners[0].hear if listeners else None
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener.hear(event)
+
+    return tell
 
 
 def _default_rng() -> Callable[[], float]:

@@ -1,11 +1,13 @@
 """Stop waiting.
 
-A call without a bound has one anyway: the patience of whoever waits for it, which is the worst moment to find out. In asyncio and trio a
-timeout cancels what runs inside, and knows its own cancellation from the caller's. A running plain function cannot be cut by anybody, so
-there a timeout is a promise that the function has to keep: it opens a deadline, and code inside that reads `context.remaining()`, this
-library's other policies among it, stays within. That difference matters enough that it has to be asked for: `thread=False`.
+A call without a bound has one anyway: the patience of whoever waits for it, which is the worst moment to find out. In
+asyncio and trio a timeout cancels what runs inside, and knows its own cancellation from the caller's. A running plain
+function cannot be cut by anybody, so there a timeout is a promise that the function has to keep: it opens a deadline,
+and code inside that reads `context.remaining()`, this library's other policies among it, stays within. That difference
+matters enough that it has to be asked for: `thread=False`.
 
-A plain call that ends late has done its work. Its result is returned, its error raised, and `DeadlineMissed` says how late it was.
+A plain call that ends late has done its work. Its result is returned, its error raised, and `DeadlineMissed` says how
+late it was.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 from resilience._checks import seconds as _seconds
 from resilience._checks import wrong_value
 from resilience._drivers import bind_scope
-from resilience._scope import CutScope, Scope
+from resilience._scope import Scope
 from resilience._shape import shape_of
 from resilience.errors import TimedOut
 from resilience.events import CallSucceeded, DeadlineMissed
@@ -25,16 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
     from types import TracebackType
-    from typing import Any, Literal
-
-    from typing_extensions import Never
+    from typing import Any, Literal, Never  # noqa: F401 - Never is named in quotes
 
     from resilience.clock import Clock
 
 __all__ = ["Timeout"]
 
 _SYNC = (
-    "a running sync call cannot be cut: pass thread=False, where only code that reads context.remaining() obeys, or make it async"
+    "a running sync call cannot be cut: pass thread=False, where only code that reads context.remaining() obeys, "
+    "or make it async"
 )
 
 
@@ -45,12 +46,15 @@ class Timeout(Policy["Never"]):
 
     Args:
         seconds: the bound, in seconds or as a `timedelta`.
-        thread: for plain functions. None (the default) refuses them; False opens a deadline that code inside has to keep.
+        thread: for plain functions. None (the default) refuses them; False opens a deadline that code inside has to
+            keep.
         name: for events, errors and the registry.
-        clock: the time source of the deadline; the machine's monotonic clock by default. Cuts are timed by the event loop.
+        clock: the time source of the deadline; the machine's monotonic clock by default. Cuts are timed by the event
+            loop.
 
     Raises:
-        TimedOut: the call was cut, or an outer bound had passed before it began (`DeadlineExceeded` where that was a deadline).
+        TimedOut: the call was cut, or an outer bound had passed before it began (`DeadlineExceeded` where that was a
+            deadline).
         TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
     """
 
@@ -86,47 +90,34 @@ class Timeout(Policy["Never"]):
     def _scope(self) -> Scope:
         if self._thread is None:
             raise TypeError(_SYNC)
-        return _Kept(self)
+        return _TimeoutScope(self, cuts=False)
 
     def _cut_scope(self) -> Scope:
-        return _Cut(self)
+        return _TimeoutScope(self, cuts=True)
 
     def snapshot(self) -> dict[str, Any]:
         """The present state as plain values: the bound in seconds."""
         return {**super().snapshot(), "seconds": self._bound}
 
 
-class _Kept(Scope):
+class _TimeoutScope(Scope):
+    """The bound of one call or block, and what is told of it."""
+
     __slots__ = ("_timeout",)
 
-    def __init__(self, timeout: Timeout) -> None:
-        super().__init__(timeout.name, timeout._bound, timeout._clock, TimedOut)
-        self._timeout = timeout
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        super().__exit__(kind, error, trace)
-        if self._timeout._channel.heard:
-            late = -self.own_left()
-            if late >= 0.0:
-                self._timeout._send(DeadlineMissed, seconds=self.seconds, late=late)
-            elif error is None:
-                self._timeout._send(CallSucceeded, attempts=1)
-        return None
-
-
-class _Cut(CutScope):
-    __slots__ = ("_timeout",)
-
-    def __init__(self, timeout: Timeout) -> None:
-        super().__init__(timeout.name, timeout._bound, timeout._clock, TimedOut)
+    def __init__(self, timeout: Timeout, *, cuts: bool) -> None:
+        super().__init__(timeout.name, timeout._bound, timeout._clock, TimedOut, cuts=cuts)
         self._timeout = timeout
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         swallowed = super().__exit__(kind, error, trace)
-        if error is None and self._timeout._channel.heard:
-            self._timeout._send(CallSucceeded, attempts=1)
+        timeout = self._timeout
+        if timeout._channel.heard:
+            late = -self.own_left()
+            if late >= 0.0 and not self.cuts:
+                timeout._send(DeadlineMissed, seconds=self.seconds, late=late)
+            elif error is None:
+                timeout._send(CallSucceeded, attempts=1)
         return swallowed

@@ -1,0 +1,213 @@
+"""Where tasks sleep: the lots of event loops.
+
+See `resilience.policies._waiting` for what a lot is. An asyncio loop under the machine's clock has a timer of its own
+and its waiters await a bare future each. In a trio run, and under a clock that only its own `sleep_async` can tell, a
+leader keeps the time: it sleeps until the alarm or until it is woken, whichever comes first. The race needs a child
+task where the clock is not the runtime's own; it lives no longer than that one sleep.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import suppress
+from math import inf
+
+from resilience._runtime import current_runtime
+from resilience.clock import is_machine
+from resilience.policies._waiting import Led, Lot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import asyncio
+    from typing import Any
+
+    import trio
+
+    from resilience.policies._waiting import Owner, Parked
+
+__all__ = ["lot_for_task"]
+
+
+def lot_for_task(owner: Owner) -> AsyncioLot | LedTasks:
+    """The lot of the event loop that runs the calling task.
+
+    Raises:
+        RuntimeError: neither trio nor asyncio is running here.
+    """
+    loop: object
+    kind: type[AsyncioLot | LedTasks]
+    if current_runtime() == "trio":
+        loop, kind = sys.modules["trio"].lowlevel.current_trio_token(), TrioLot
+    else:
+        loop = sys.modules["asyncio"].get_running_loop()
+        kind = AsyncioLot if is_machine(owner._clock) else ClockedAsyncioLot
+    lot = owner._lots.get((loop, kind))
+    return lot if isinstance(lot, AsyncioLot | LedTasks) else kind(owner, (loop, kind), threading.get_ident())
+
+
+class _OnAsyncio(Lot):
+    """What lots on an asyncio loop have in common. A bed is a future."""
+
+    __slots__ = ()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self.runtime[0]  # type: ignore[index,no-any-return]
+
+    def make_bed(self, waiter: Parked) -> None:
+        waiter.bed = self.loop.create_future()
+
+    def wake(self, waiter: Parked) -> bool:
+        if self.is_here():
+            _rise(waiter.bed)
+            return True
+        try:
+            self.loop.call_soon_threadsafe(_rise, waiter.bed)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    def is_here(self) -> bool:
+        """Whether the caller runs on this very loop."""
+        return sys.modules["asyncio"]._get_running_loop() is self.loop
+
+
+def _rise(bed: asyncio.Future[None], _: object = None) -> None:
+    if not bed.done():
+        bed.set_result(None)
+
+
+class AsyncioLot(_OnAsyncio):
+    """The tasks of one asyncio loop under the machine's clock, with one timer."""
+
+    __slots__ = ("_timer",)
+
+    def __init__(self, owner: Owner, runtime: object, thread: int | None) -> None:
+        super().__init__(owner, runtime, thread)
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def sleep(self, waiter: Parked) -> None:
+        """Sleep until the wait has ended."""
+        await waiter.bed
+
+    def leave(self, waiter: Parked) -> Parked | None:
+        """Let one go, and the timer with the last."""
+        super().leave(waiter)
+        if not self.members and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self.armed = inf
+        return None
+
+    def arm(self, when: float) -> None:
+        """Set the timer, if it is not set for an earlier time."""
+        if self.is_here():
+            self._set(when)
+            return
+        with suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._set, when)
+
+    def _set(self, when: float) -> None:
+        if when >= self.armed or not self.members:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self.armed = when
+        self._timer = self.loop.call_later(max(0.0, when - self.owner._clock.now()), self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self.armed = inf
+        self.owner._pump()
+
+
+class LedTasks(Led):
+    """Tasks that keep the time themselves."""
+
+    __slots__ = ()
+
+    async def sleep(self, waiter: Parked) -> None:
+        """Sleep until the wait has ended."""
+        while (span := self.watch(waiter)) is not None:
+            await self.rest(waiter.bed, span)
+            self.make_bed(waiter)
+
+    async def rest(self, bed: Any, span: float) -> None:
+        """Sleep for `span` seconds or until woken."""
+        raise NotImplementedError
+
+
+class ClockedAsyncioLot(_OnAsyncio, LedTasks):
+    """The tasks of one asyncio loop under a clock of their own."""
+
+    __slots__ = ()
+
+    async def rest(self, bed: asyncio.Future[None], span: float) -> None:
+        """Sleep for `span` seconds or until woken."""
+        if span == inf:
+            await bed
+            return
+        nap = self.loop.create_task(_nap(self.owner, span))
+        nap.add_done_callback(lambda _: _rise(bed))
+        try:
+            await bed
+        finally:
+            nap.cancel()
+            await sys.modules["asyncio"].wait([nap])
+        if not nap.cancelled():
+            nap.result()
+
+
+class TrioLot(LedTasks):
+    """The tasks of one trio run. A bed is an event."""
+
+    __slots__ = ()
+
+    @property
+    def token(self) -> trio.lowlevel.TrioToken:
+        """What runs something in this trio run."""
+        return self.runtime[0]  # type: ignore[index,no-any-return]
+
+    def make_bed(self, waiter: Parked) -> None:
+        """Prepare for `waiter` to sleep."""
+        waiter.bed = sys.modules["trio"].Event()
+
+    def wake(self, waiter: Parked) -> bool:
+        """Wake one."""
+        trio = sys.modules["trio"]
+        if threading.get_ident() == self.thread:
+            with suppress(RuntimeError):  # no trio runs here at the moment
+                if trio.lowlevel.current_trio_token() is self.token:
+                    waiter.bed.set()
+                    return True
+        try:
+            self.token.run_sync_soon(waiter.bed.set)
+        except trio.RunFinishedError:
+            return False
+        return True
+
+    async def rest(self, bed: trio.Event, span: float) -> None:
+        """Sleep for `span` seconds or until woken."""
+        trio = sys.modules["trio"]
+        if span == inf:
+            await bed.wait()
+        elif is_machine(self.owner._clock):
+            with trio.move_on_after(span):
+                await bed.wait()
+        else:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_nap, self.owner, span, bed.set)
+                    await bed.wait()
+                    nursery.cancel_scope.cancel()
+            except BaseExceptionGroup as group:
+                # That there was a nursery is nobody's concern: a cancellation arrives bare, and so does an error of
+                # the clock.
+                raise group.exceptions[0] from None
+
+
+async def _nap(owner: Owner, span: float, then: Any = None) -> None:
+    await owner._clock.sleep_async(span)
+    if then is not None:
+        then()

@@ -1,0 +1,215 @@
+"""One virtual time for every thread of a process.
+
+A thread that sleeps comes to rest here with the time at which it is due. When nobody is left who could still do
+something, time jumps to the earliest of those who rest, and that one goes on: `now` is then exactly the time it is due.
+So sleeps of several threads overlap as they do in real time, and threads wake in the order of their due times, on a
+busy machine too. An event loop is one more thread that rests, whose wait can also end early, by a message from outside.
+
+Who could still do something? Every thread alive that does not rest. But some never will: they wait for a lock, a
+socket, another thread, and nobody can tell from outside. So whoever is due next looks at the others, once a
+millisecond, and a thread that was found at the same instruction `LOOKS` times in a row counts as away until it comes to
+rest itself; one that goes round in circles, after `MANY_LOOKS`. Looks are counted, not seconds: on a machine that is
+too busy to run the others, the one who looks does not run either. Threads that were there before virtual time began are
+away from the start. Work that a loop has handed to a pool of threads is under way from then until its result is back,
+and is given `MANY_LOOKS`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+import threading
+import time
+from itertools import count
+from math import inf
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+__all__ = ["GLANCE", "LOOKS", "MANY_LOOKS", "PATIENCE", "Stuck", "Timeline"]
+
+GLANCE = 0.001
+LOOKS = 30
+MANY_LOOKS = 1000
+PATIENCE = 2.0  # seconds of real time in which the outside may help when nobody has a due time
+
+
+class Stuck(Exception):
+    """Nobody can go on, and nobody has a due time."""
+
+
+class _Rest:
+    __slots__ = ("due", "number", "poke", "thread", "woken")
+
+    def __init__(self, due: float, number: int, thread: threading.Thread, poke: Callable[[], object]) -> None:
+        self.due = due
+        self.number = number
+        self.thread = thread
+        self.poke = poke
+        self.woken = False
+
+    def __lt__(self, other: _Rest) -> bool:
+        return (self.due, self.number) < (other.due, other.number)
+
+
+class Timeline:
+    """Virtual time, and all who rest in it. Safe from any thread.
+
+    Attributes:
+        now: the present reading, in seconds.
+    """
+
+    def __init__(self, start: float) -> None:
+        self.now = start
+        self._lock = threading.Lock()
+        self._numbers = count()
+        self._resting: list[_Rest] = []
+        self._still: set[threading.Thread] = set()
+        self._away = set(threading.enumerate()) - {threading.current_thread()}
+        self._pooled: set[threading.Thread] = set()
+        self._jobs: dict[object, threading.Thread | None] = {}
+        self._given_up: set[object] = set()
+        self._looks: dict[object, tuple[object, int, int]] = {}
+        self._stirred = time.monotonic()
+        self._over = False
+
+    def sleep(self, seconds: float) -> None:
+        """Let `seconds` pass for the calling thread."""
+        bell = threading.Event()
+
+        def wait(longest: float) -> None:
+            bell.wait(longest)
+            bell.clear()
+
+        self.rest(self.now + seconds, wait, bell.set)
+
+    def rest(self, due: float, wait: Callable[[float], T], poke: Callable[[], object], alone: bool = False) -> T | None:
+        """Do nothing until `due`, or until `wait` comes back with something, which is returned.
+
+        Args:
+            due: when to go on, on this timeline; infinity if only something from outside can help.
+            wait: really waits, at most so many seconds.
+            poke: makes `wait` come back; called from any thread.
+            alone: nothing outside this process can make `wait` come back with something.
+
+        Raises:
+            Stuck: everybody's due time is infinite.
+        """
+        if due <= self.now:
+            return None
+        thread = threading.current_thread()
+        me = _Rest(due, next(self._numbers), thread, poke)
+        with self._lock:
+            heapq.heappush(self._resting, me)
+            self._still.add(thread)
+            self._away.discard(thread)
+            self._looks.pop(thread, None)
+            self._stirred = time.monotonic()
+        try:
+            while True:
+                with self._lock:
+                    longest = self._decide(me, alone)
+                if me.woken:
+                    return None
+                found = wait(longest)
+                if found:
+                    return found
+        finally:
+            with self._lock:
+                self._still.discard(thread)
+                self._stirred = time.monotonic()
+                if not me.woken:
+                    self._resting.remove(me)
+                    heapq.heapify(self._resting)
+
+    def advance(self, seconds: float) -> None:
+        """Move time by `seconds`, and let go whoever is due by then."""
+        with self._lock:
+            self._move(self.now + seconds)
+
+    def close(self) -> None:
+        """Let everybody go, now and from now on."""
+        with self._lock:
+            self._over = True
+            for rest in self._resting:
+                rest.poke()
+
+    # --- work handed to other threads ---------------------------------------------------------------------------------
+
+    def hand_over(self, work: Callable[..., T]) -> tuple[Callable[..., T], Callable[[object], None]]:
+        """The same function, known to be under way, and what to call when its result is back."""
+        job = object()
+        with self._lock:
+            self._jobs[job] = None
+
+        def known(*args: object) -> T:
+            thread = threading.current_thread()
+            with self._lock:
+                self._pooled.add(thread)
+                if job in self._jobs:
+                    self._jobs[job] = thread
+            try:
+                return work(*args)
+            finally:
+                with self._lock:
+                    if job in self._jobs:
+                        self._jobs[job] = None
+
+        def back(_: object) -> None:
+            with self._lock:
+                self._jobs.pop(job, None)
+                self._given_up.discard(job)
+                self._looks.pop(job, None)
+
+        return known, back
+
+    # --- under the lock -----------------------------------------------------------------------------------------------
+
+    def _decide(self, me: _Rest, alone: bool) -> float:
+        """Jump if the time has come, else tell how long to wait, unless poked, before asking again."""
+        if me.woken or self._over:
+            me.woken = True
+            return 0.0
+        others = set(threading.enumerate()) - self._still - self._pooled
+        if self._somebody_acts(others - self._away, looking=me is self._resting[0]):
+            return GLANCE if me is self._resting[0] else LOOKS * GLANCE
+        if self._resting[0].due < inf:
+            self._move(self._resting[0].due, me)
+        elif (alone and not others and not self._jobs) or time.monotonic() - self._stirred > PATIENCE:
+            raise Stuck
+        return LOOKS * GLANCE
+
+    def _somebody_acts(self, threads: set[threading.Thread], *, looking: bool) -> bool:
+        jobs = [job for job, thread in self._jobs.items() if thread not in self._still and job not in self._given_up]
+        if looking and (threads or jobs):
+            frames = sys._current_frames()
+            for thread in threads:
+                frame = frames.get(thread.ident or 0)
+                spot = object() if frame is None else (id(frame), frame.f_lasti)  # it is only just starting
+                if self._look(thread, spot) > LOOKS:
+                    self._away.add(thread)
+            for job in jobs:
+                if self._look(job, job) > MANY_LOOKS:
+                    self._given_up.add(job)
+        return bool(threads or jobs)
+
+    def _look(self, at: object, spot: object) -> int:
+        """How often `at` has been seen on one spot; after many looks in all, any spot counts."""
+        last, same, looks = self._looks.get(at, (None, 0, 0))
+        same = same + 1 if spot == last else 1
+        self._looks[at] = spot, same, looks + 1
+        return same if looks < MANY_LOOKS else looks
+
+    def _move(self, to: float, me: _Rest | None = None) -> None:
+        self.now = max(self.now, to)
+        self._stirred = time.monotonic()
+        while self._resting and self._resting[0].due <= to:
+            rest = heapq.heappop(self._resting)
+            rest.woken = True
+            self._still.discard(rest.thread)
+            if rest is not me:
+                rest.poke()

@@ -1,0 +1,50 @@
+"""Print the table: `python -m tests.benchmarks [--rounds N] [--only TEXT] [--json PATH] [--markdown PATH]`."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+from pathlib import Path
+
+from tests.benchmarks import calls, footprint
+from tests.benchmarks.measure import MAX_SPREAD
+from tests.benchmarks.table import Measured, as_json, as_text
+
+
+def main() -> int:
+    """Measure the rows that were asked for, one line of progress each on stderr, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=40, help="samples of each pair (default 40)")
+    parser.add_argument("--only", default="", help="only rows whose name contains this text")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
+    parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows and stop")
+    options = parser.parse_args()
+    rows = [row for row in [*calls.ROWS, *footprint.ROWS] if options.only in row.what]
+    if options.list:
+        print("\n".join(row.what for row in rows))
+        return 0
+    if not rows:
+        parser.error(f"no row contains {options.only!r}; --list prints them all")
+    measured: list[Measured] = []
+    for row in rows:
+        print(f"  {row.what} ...", file=sys.stderr, flush=True)
+        measured.append(Measured(row, row.measure(options.rounds)))
+    table = as_text(measured)
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    note = (
+        f"{python}, {options.rounds} rounds of each pair. Medians ± half the distance between the quartiles;\n"
+        f"what spreads by more than {MAX_SPREAD:.0%} is called noisy and not shown."
+    )
+    report = f"{table}\n\n{note}\n"
+    print(report, end="")
+    if options.markdown:
+        options.markdown.write_text(report)
+    if options.json:
+        options.json.write_text(as_json(measured))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
