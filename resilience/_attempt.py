@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resilience._scope import Bound
 
-__all__ = ["current_attempt", "retry_around"]
+__all__ = ["current_attempt", "depth_inside"]
 
 
 def current_attempt() -> tuple[int, int] | None:
@@ -22,12 +22,17 @@ def current_attempt() -> tuple[int, int] | None:
     The first attempt of a retry to which nobody listens, and that has neither `within` nor `on_result`, is not marked:
     it costs nothing and says nothing.
     """
-    bound = retry_around(current.get())
+    bound = _retry_around(current.get())
     return None if bound is None else (bound.attempt, bound.depth)
 
 
-def retry_around(bound: Bound | None) -> Bound | None:
-    """The first bound from here outward that is a retry's."""
+def depth_inside(bound: Bound) -> int:
+    """How many retries are around whatever runs inside `bound`."""
+    outer = _retry_around(bound)
+    return 0 if outer is None else outer.depth + 1
+
+
+def _retry_around(bound: Bound | None) -> Bound | None:
     while bound is not None and not bound.attempt:
         bound = bound.parent
     return bound

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
-    from typing import Any, TypeGuard, TypeVar
+    from typing import Any, TypeGuard, TypeVar, overload
 
     C = TypeVar("C", bound=Callable[..., Any])
 
@@ -35,7 +35,6 @@ __all__ = [
     "seconds_or_none",
     "share",
     "text_or_none",
-    "whole",
     "wrong_type",
     "wrong_value",
 ]
@@ -88,6 +87,14 @@ def seconds_or_none(name: str, value: object, *, zero: bool = False, infinite: b
     return None if value is None else seconds(name, value, zero=zero, infinite=infinite)
 
 
+if TYPE_CHECKING:
+
+    @overload
+    def positive_int(name: str, value: object) -> int: ...
+    @overload
+    def positive_int(name: str, value: object, *, infinite: bool) -> int | float: ...
+
+
 def positive_int(name: str, value: object, *, infinite: bool = False) -> int | float:
     """Check a count from 1 on; with `infinite`, `math.inf` stands for no bound."""
     rule = "an integer, 1 or more" + (", or math.inf" if infinite else "")
@@ -98,11 +105,6 @@ def positive_int(name: str, value: object, *, infinite: bool = False) -> int | f
     if value < 1:
         raise wrong_value(name, rule, value)
     return value
-
-
-def whole(name: str, value: object) -> int:
-    """Check a count from 1 on that has to be finite."""
-    return int(positive_int(name, value))
 
 
 def share(name: str, value: object, *, zero: bool = False) -> float:

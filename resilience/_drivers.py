@@ -1,22 +1,24 @@
 """The few places where a policy meets a call.
 
-There are four kinds of policy, and a policy says which it is by the driver it binds with. A driver knows how to call, sync or async or
-as a generator; a policy knows what to decide; neither does the other's work.
+There are four kinds of policy, and a policy says which it is by the driver it binds with. A driver knows how to call,
+sync or async or as a generator; a policy knows what to decide; neither does the other's work.
 
     gate    lets a call in or refuses it, and hears how it ended       breaker, throttle
     loop    calls again                                                retry
     scope   bounds the time of what is inside                          timeout
     value   replaces an outcome                                        fallback
 
-What a driver returns is a bare closure of the function: the fast path is written out in it, so that a call that succeeds costs an
-attribute or two and no further frame. Two rules hold in each of them. An error is never kept in a local beyond its `except` block, since
-a frame that holds an error that holds the frame is a cycle. And a permit is claimed inside the `try` that settles it, so that it comes
+What a driver returns is a bare closure of the function: the fast path is written out in it, so that a call that
+succeeds costs an attribute or two and no further frame. Two rules hold in each of them. An error is never kept in a
+local beyond its `except` block, since a frame that holds an error that holds the frame is a cycle. And a permit is
+claimed inside the `try` that settles it, so that it comes
 back on every way out: result, error, cancellation, or a generator that is thrown away.
 """
 
 from __future__ import annotations
 
 from resilience._hub import HUB
+from resilience._mark import Mark
 from resilience._shape import shape_of
 
 TYPE_CHECKING = False
@@ -127,7 +129,8 @@ def _gate_generator(gate: Gate, fn: Fn) -> Fn:
             if permit < 0:
                 permit = gate._admit(args, kwargs)
             started = gate._now()
-            result = yield from fn(*args, **kwargs)
+            steps: Generator[Any, Any, Any] = fn(*args, **kwargs)
+            result = yield from steps
         except BaseException as error:
             if permit >= 0:
                 gate._raised(permit, error, started)
@@ -175,7 +178,9 @@ def _gate_async_generator(gate: Gate, fn: Fn) -> Fn:
 
 
 def bind_loop(loop: Loop, fn: Fn, refusal: str) -> Fn:
-    """Call a function again as the loop decides. A generator cannot be begun anew without repeating what it has yielded."""
+    """Call a function again as the loop decides. A generator cannot be begun anew without repeating what it has
+    yielded.
+    """
     shape = shape_of(fn)
     if shape == "sync":
         return _loop_sync(loop, fn)
@@ -194,13 +199,29 @@ def _loop_sync(loop: Loop, fn: Fn) -> Fn:
     def retried(*args: Any, **kwargs: Any) -> Any:
         if HUB.heard:
             return watched(*args, **kwargs)
+        mark = None
         try:
-            return fn(*args, **kwargs)
-        except Exception as error:
-            call = loop._begin_late(error)
-            if call is None:
-                raise
-        return _repeat(call, fn, args, kwargs)
+            while True:
+                try:
+                    return fn(*args, **kwargs)
+                except Exception as error:
+                    delay = loop._plainly(error, mark)
+                    if delay is None:
+                        if mark is not None:
+                            mark.leave()
+                        call, mark = loop._begin_late(error, mark), None
+                        if call is None:
+                            raise
+                if delay is None:
+                    return _repeat(call, fn, args, kwargs)
+                if mark is None:
+                    mark = Mark()
+                mark.next(delay)
+                if delay > 0.0:
+                    loop._pause(delay)
+        finally:
+            if mark is not None:
+                mark.leave()
 
     return retried
 
@@ -229,13 +250,29 @@ def _loop_async(loop: Loop, fn: Fn) -> Fn:
     async def retried(*args: Any, **kwargs: Any) -> Any:
         if HUB.heard:
             return await watched(*args, **kwargs)
+        mark = None
         try:
-            return await fn(*args, **kwargs)
-        except Exception as error:
-            call = loop._begin_late(error)
-            if call is None:
-                raise
-        return await _repeat_async(call, fn, args, kwargs)
+            while True:
+                try:
+                    return await fn(*args, **kwargs)
+                except Exception as error:
+                    delay = loop._plainly(error, mark)
+                    if delay is None:
+                        if mark is not None:
+                            mark.leave()
+                        call, mark = loop._begin_late(error, mark), None
+                        if call is None:
+                            raise
+                if delay is None:
+                    return await _repeat_async(call, fn, args, kwargs)
+                if mark is None:
+                    mark = Mark()
+                mark.next(delay)
+                if delay > 0.0:
+                    await loop._pause_async(delay)
+        finally:
+            if mark is not None:
+                mark.leave()
 
     return retried
 
@@ -281,7 +318,9 @@ def bind_scope(scoped: Scoped, fn: Fn, refusal: str) -> Fn:
 
 
 def bind_value(value: Value, fn: Fn, refusal: str) -> Fn:
-    """Replace a function's outcome. What stands in is made inside the `except`, so that its own failure shows the first error."""
+    """Replace a function's outcome. What stands in is made inside the `except`, so that its own failure shows the first
+    error.
+    """
     shape = shape_of(fn)
     if shape == "sync":
 

@@ -1,7 +1,8 @@
 """The four kinds of policy, as a driver sees them.
 
-This is all that the code around a call knows of a policy, and all that a policy has to fill in to get its sync, async and generator forms
-for nothing. The names start with an underscore because callers have no business with them; the types are for the checkers alone.
+This is all that the code around a call knows of a policy, and all that a policy has to fill in to get its sync, async
+and generator forms for nothing. The names start with an underscore because callers have no business with them; the
+types are for the checkers alone.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, Protocol
 
+    from resilience._mark import Mark
     from resilience.policies._retry_call import RetryCall
 
     class Gate(Protocol):
         """A policy that admits or refuses, and hears the end of what it admitted.
 
-        `_permit` is the permit of a call that may enter without asking, or below 0: ask. `_clean` is the permit whose success need not
-        be told, or below 0: tell every one. Both are read without a lock. `_timed` says that it matters how long a call took.
+        `_permit` is the permit of a call that may enter without asking, or below 0: ask. `_clean` is the permit whose
+        success need not
+        be told, or below 0: tell every one. Both are read without a lock. `_timed` says that it matters how long a call
+        took.
         """
 
         _permit: int
@@ -36,7 +40,10 @@ if TYPE_CHECKING:
         _lean: bool
 
         def _begin(self, *, cuts: bool) -> RetryCall: ...
-        def _begin_late(self, error: Exception) -> RetryCall | None: ...
+        def _plainly(self, error: Exception, mark: Mark | None) -> float | None: ...
+        def _begin_late(self, error: Exception, mark: Mark | None) -> RetryCall | None: ...
+        def _pause(self, seconds: float) -> None: ...
+        async def _pause_async(self, seconds: float) -> None: ...
 
     class Scoped(Protocol):
         """A policy that bounds time, plainly or by a cut."""

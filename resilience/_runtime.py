@@ -1,8 +1,8 @@
 """Which event loop is this?
 
-The library serves asyncio and trio and imports neither: whoever runs inside one has imported it already, so it is found in
-`sys.modules`. A trio task is looked for first, because trio can run as a guest on top of an asyncio loop, while the reverse needs a
-bridge (trio-asyncio) that itself says which of the two a task belongs to.
+The library serves asyncio and trio and imports neither: whoever runs inside one has imported it already, so it is found
+in `sys.modules`. A trio task is looked for first, because trio can run as a guest on top of an asyncio loop, while the
+reverse needs a bridge (trio-asyncio) that itself says which of the two a task belongs to.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Any, Literal
 
 __all__ = ["blocks_a_loop", "current_runtime", "is_cancellation"]
 
@@ -32,7 +32,9 @@ def current_runtime() -> Literal["asyncio", "trio"]:
             return "trio"
     if _asyncio_loop_runs():
         return "asyncio"
-    raise RuntimeError("no event loop is running here: await this inside an asyncio or a trio task, or use the sync form")
+    raise RuntimeError(
+        "no event loop is running here: await this inside an asyncio or a trio task, or use the sync form"
+    )
 
 
 def blocks_a_loop() -> bool:
@@ -57,15 +59,17 @@ def is_cancellation(error: BaseException) -> bool:
     trio = sys.modules.get("trio")
     if trio is not None and isinstance(error, trio.Cancelled):
         return True
-    if isinstance(error, BaseExceptionGroup):
-        if isinstance(error, Exception):
-            return False
-        # A nursery may collect the cancellation of one child beside the ordinary error of another.
-        return any(is_cancellation(leaf) for leaf in error.exceptions) and not _holds_exit(error)
-    return False
+    # A nursery may collect the cancellation of one child beside the ordinary error of another.
+    parts = _parts(error)
+    return any(map(is_cancellation, parts)) and not any(map(_holds_exit, parts))
 
 
 def _holds_exit(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return any(_holds_exit(leaf) for leaf in error.exceptions)
-    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
+    return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or any(map(_holds_exit, _parts(error)))
+
+
+def _parts(error: Any) -> tuple[BaseException, ...]:
+    """The parts of a group that is more than an ordinary error."""
+    is_more = isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception)
+    parts: tuple[BaseException, ...] = getattr(error, "exceptions", ()) if is_more else ()
+    return parts

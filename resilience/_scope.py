@@ -28,9 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Self
-
-    import trio
+    from typing import Any, Self
 
     from resilience.clock import Clock
     from resilience.errors import TimedOut
@@ -78,18 +76,18 @@ class Bound:
     attempt = 0
     depth = -1
 
-    if not TYPE_CHECKING:
-        __slots__ = ()
-    else:
+    if TYPE_CHECKING:
         clock: Clock
         limit: float
         parent: Bound | None
         _cut: _AsyncioCut | _TrioCut | None
         _token: contextvars.Token[Bound | None]
 
-    def late(self) -> TimedOut:
-        """The error that says that this bound has passed."""
-        raise NotImplementedError
+        def late(self) -> TimedOut:
+            """The error that says that this bound has passed."""
+            ...
+    else:
+        __slots__ = ()
 
     def own_left(self) -> float:
         """Seconds until this bound's own limit; zero or less once it has passed or has begun to cut."""
@@ -122,35 +120,32 @@ class Bound:
         Raises:
             RuntimeError: a cut is asked for, and no task runs here.
         """
-        cut = None
-        if cuts:
-            cut = _TrioCut() if current_runtime() == "trio" else _AsyncioCut()
         self._cut = None
         self.parent = current.get()
         self._token = current.set(self)
-        if cut is not None:
+        if cuts:
             try:
+                cut = _TrioCut() if current_runtime() == "trio" else _AsyncioCut()
                 cut.start(self.own_left())
             except BaseException:
                 self.leave()
                 raise
-        self._cut = cut
+            self._cut = cut
 
     def leave(self) -> None:
         """Stand around nothing any more."""
-        try:  # noqa: SIM105 - this is on the path of every call with a deadline, and a try is free
+        try:
             current.reset(self._token)
         except ValueError:
-            pass  # opened in another context, which is no business of whoever runs this
+            return  # opened in another context, which is no business of whoever runs this
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         self.leave()
-        cut = self._cut
-        if cut is None or not cut.stop(error):
-            return None
-        raise self.late() from error
+        if self._cut is not None and self._cut.stop(error):
+            raise self.late() from error
+        return None
 
 
 class Scope(Bound):
@@ -188,17 +183,21 @@ class Scope(Bound):
 class _AsyncioCut:
     __slots__ = ("_cancelling", "_task", "_timer", "called")
 
+    _cancelling: int
+    _task: asyncio.Task[object]
+    _timer: asyncio.TimerHandle
+
     def __init__(self) -> None:
         self.called = False
 
     def start(self, seconds: float) -> None:
-        asyncio = sys.modules["asyncio"]
-        task: asyncio.Task[object] | None = asyncio.current_task()
+        running = sys.modules["asyncio"]
+        task = running.current_task()
         if task is None:
             raise RuntimeError("a timeout cuts a task, and no task runs here: await this from inside one")
         self._task = task
         self._cancelling = task.cancelling()
-        self._timer: asyncio.TimerHandle = asyncio.get_running_loop().call_later(seconds, self._fire)
+        self._timer = running.get_running_loop().call_later(seconds, self._fire)
 
     def _fire(self) -> None:
         self.called = True
@@ -219,12 +218,13 @@ class _AsyncioCut:
 class _TrioCut:
     __slots__ = ("_scope",)
 
-    _scope: trio.CancelScope
+    # trio need not be installed, so its types are not named.
+    _scope: Any
 
     @property
     def called(self) -> bool:
         try:
-            return self._scope.cancel_called
+            return bool(self._scope.cancel_called)
         except RuntimeError:  # asked from a thread outside of trio, where trio tells nobody the time
             return False
 
@@ -236,4 +236,4 @@ class _TrioCut:
     def stop(self, error: BaseException | None) -> bool:
         """Leave the cancel scope; True where it caught its own cancellation."""
         self._scope.__exit__(None if error is None else type(error), error, None)
-        return self._scope.cancelled_caught
+        return bool(self._scope.cancelled_caught)

@@ -1,12 +1,12 @@
 """Where time comes from.
 
-Every policy reads time through a `Clock`, and every policy that was not given one reads it through the one object below, `default`.
-The object is shared and never captured by value: a test that wants virtual time swaps the three functions *inside* it, and policies
-that were built long before, wrappers already compiled included, follow at the next call. That costs one attribute read, which is what
-reading `time.monotonic` from its module costs anyway.
+Every policy reads time through a `Clock`, and every policy that was not given one reads it through the one object
+below, `default`. The object is shared and never captured by value: a test that wants virtual time swaps the three
+functions *inside* it, and policies that were built long before, wrappers already compiled included, follow at the next
+call. That costs one attribute read, which is what reading `time.monotonic` from its module costs anyway.
 
-Only differences of readings mean anything. The default is `time.monotonic`: a wall clock that is set back or forward by a day changes
-no decision of any policy.
+Only differences of readings mean anything. The default is `time.monotonic`: a wall clock that is set back or forward by
+a day changes no decision of any policy.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["Clock", "SystemClock", "default", "is_machine"]
 class Clock(Protocol):
     """Monotonic time in seconds, and the two ways to let it pass.
 
-    Any object with these three methods will do. They are called from any thread and from any event loop, never while a lock of ours is
-    held. A reading that stands still or steps back is safe: no policy mints anything from it.
+    Any object with these three methods will do. They are called from any thread and from any event loop, never while a
+    lock of ours is held. A reading that stands still or steps back is safe: no policy mints anything from it.
     """
 
     def now(self) -> float:
@@ -53,17 +53,17 @@ async def _sleep_async(seconds: float, /) -> None:
 class SystemClock:
     """The machine's monotonic clock.
 
-    The three functions are attributes of the instance, so that reading the time costs one attribute and one C call. Safe from any
-    thread and event loop.
+    The three functions are attributes of the instance, so that reading the time costs one attribute and one C call.
+    Safe from any thread and event loop.
     """
 
     __slots__ = ("now", "sleep", "sleep_async")
 
     if TYPE_CHECKING:
-
-        def now(self) -> float: ...
-        def sleep(self, seconds: float, /) -> None: ...
-        async def sleep_async(self, seconds: float, /) -> None: ...
+        # As methods, for this is how the checkers compare them with those of `Clock`.
+        def now(self) -> float: ...  # noqa: D102
+        def sleep(self, seconds: float, /) -> None: ...  # noqa: D102
+        async def sleep_async(self, seconds: float, /) -> None: ...  # noqa: D102
 
     def __init__(self) -> None:
         self.restore()
@@ -88,5 +88,7 @@ default = SystemClock()
 
 
 def is_machine(clock: Clock) -> bool:
-    """Whether a clock is the machine's at present, so that waits of the operating system and of event loops agree with it."""
+    """Whether a clock is the machine's at present, so that waits of the operating system and of event loops agree with
+    it.
+    """
     return isinstance(clock, SystemClock) and clock.now is time.monotonic

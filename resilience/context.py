@@ -170,7 +170,7 @@ class priority:  # noqa: N801 - reads as a verb in `with`
             TypeError: `fn` is no function, or a generator.
         """
         value = self._value
-        return _around("priority", fn, lambda cuts: priority(value))  # noqa: ARG005 - nothing is cut
+        return _around("priority", fn, lambda _: priority(value))
 
 
 def _around(verb: str, fn: Callable[..., Any], block: Callable[[bool], Scope | priority]) -> Callable[..., Any]:

@@ -55,7 +55,17 @@ class Matcher:
         TypeError: a parameter is of none of its forms.
     """
 
-    __slots__ = ("_ignore", "_ignore_types", "_ignores", "_on", "_on_types", "_rejected", "_seen", "on_result")
+    __slots__ = (
+        "_ignore",
+        "_ignore_types",
+        "_ignores",
+        "_on",
+        "_on_types",
+        "_rejected",
+        "_seen",
+        "on_result",
+        "sure",
+    )
 
     def __init__(
         self,
@@ -76,6 +86,9 @@ class Matcher:
         self._rejected = rejected
         named = tuple(kind for kind in self._on_types if issubclass(kind, Rejected))
         self._seen = (Rejected,) if rejected else named
+        # An error of exactly a named type needs no further look, unless that type has rules of its own.
+        plain = [kind for kind in self._on_types if not issubclass(kind, (_BaseGroup, Rejected))]
+        self.sure = frozenset(() if self._ignores else plain)
 
     def error(self, error: Exception) -> float | None:
         """Whether the policy acts on an error: None if not, else the predicate's hint in seconds (0.0 without one).
@@ -83,6 +96,8 @@ class Matcher:
         Raises:
             TypeError: a predicate answered something that is neither a bool, a number nor None.
         """
+        if type(error) in self.sure:
+            return 0.0
         if self._ignores and self._ignored(error):
             return None
         return self._matched(error)
@@ -119,9 +134,11 @@ class Matcher:
 
     def _hides(self, group: Any) -> bool:
         """Whether a group holds a rejection that is not for this policy to see."""
-        # A group asks a plain function only, not a method.
-        hidden = group.subgroup(lambda part: isinstance(part, Rejected) and not isinstance(part, self._seen))
-        return hidden is not None
+
+        def unseen(part: BaseException) -> bool:  # a group asks a plain function, and no method
+            return isinstance(part, Rejected) and not isinstance(part, self._seen)
+
+        return group.subgroup(unseen) is not None
 
     def _ignored(self, error: Exception) -> bool:
         if isinstance(error, self._ignore_types):
@@ -147,6 +164,8 @@ def hint_of(error: BaseException) -> float:
         response = getattr(error, "response", None)
     except Exception:
         response = None
+    if own is None and response is None and not isinstance(error, _BaseGroup):
+        return 0.0
     hint = 0.0
     if own is not None:
         hint = _seconds(own)

@@ -2,12 +2,12 @@
 
     Pipeline(Fallback(...), Retry(...), CircuitBreaker(...), Throttle(...), Timeout(...))      # outermost first
 
-The order is the meaning. A retry outside a breaker asks the breaker before each attempt; a retry inside one shows it a single call. A
-timeout inside a retry bounds an attempt, one outside bounds the whole. The order we teach, outermost first: fallback, timeout for the
-whole, retry, breaker, throttle, timeout for the attempt.
+The order is the meaning. A retry outside a breaker asks the breaker before each attempt; a retry inside one shows it a
+single call. A timeout inside a retry bounds an attempt, one outside bounds the whole. The order we teach, outermost
+first: fallback, timeout for the whole, retry, breaker, throttle, timeout for the attempt.
 
-A pipeline is nothing but its parts, each wrapped round the next; anything with `bind(fn) -> fn` can be a part, so a policy of your own, or
-another pipeline, fits anywhere.
+A pipeline is nothing but its parts, each wrapped round the next; anything with `bind(fn) -> fn` can be a part, so a
+policy of your own, or another pipeline, fits anywhere.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class Pipeline(Policy[F_co]):
 
     def _flat(self) -> Iterator[Any]:
         for part in self._policies:
+            inner: Any = part
             if isinstance(part, Pipeline):
-                inner: Pipeline[Any] = part
                 yield from inner._flat()
             else:
                 yield part

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Quota", "Rate", "rates_from"]
 
-_SECONDS = {
+_SECONDS: dict[str, float] = {
     unit: length
     for units, length in (
         ("s sec secs second seconds", 1.0),
@@ -49,7 +49,8 @@ class _Value:
     __slots__ = ()
 
     def _values(self) -> tuple[object, ...]:
-        return tuple(getattr(self, field) for field in self.__slots__)
+        fields: tuple[str, ...] = self.__slots__
+        return tuple(getattr(self, field) for field in fields)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a {type(self).__name__} is immutable: {name} cannot be set")
@@ -91,7 +92,8 @@ class Rate(_Value):
     def __init__(
         self, amount: float, per: float | timedelta = 1.0, *, burst: float | None = None, of: str = "calls"
     ) -> None:
-        if isinstance(amount, str):
+        given: object = amount
+        if isinstance(given, str):
             raise TypeError(
                 f"amount must be a number above 0, got {amount!r}; to read a rate write Rate.parse({amount!r})"
             )
@@ -99,12 +101,9 @@ class Rate(_Value):
         length = seconds("per", per)
         if not 1.0 / _FASTEST <= checked / length <= _FASTEST:
             raise wrong_value("amount", "a number that a clock in seconds can tell apart from 0 and infinity", amount)
-        if not isinstance(of, str):
-            raise wrong_type("of", 'the name of a resource, such as "tokens"', of)
-        if not of or not of.strip():
-            raise wrong_value("of", 'the name of a resource, such as "tokens"', of)
+        resource = _checked_resource(of)
         most = max(1.0, checked) if burst is None else number("burst", burst)
-        self._set(amount=checked, per=length, burst=most, of=of)
+        self._set(amount=checked, per=length, burst=most, of=resource)
 
     @classmethod
     def parse(cls, text: str) -> Rate:
@@ -204,6 +203,15 @@ def _parse_one(part: str, text: str) -> Rate:
         raise ValueError(f"{error} in {part.strip()!r}") from None
 
 
+def _checked_resource(of: object) -> str:
+    rule = 'the name of a resource, such as "tokens"'
+    if not isinstance(of, str):
+        raise wrong_type("of", rule, of)
+    if not of.strip():
+        raise wrong_value("of", rule, of)
+    return of
+
+
 def _number(text: str) -> float:
     if "__" in text or text.endswith("_") or "_." in text or "._" in text:
         raise ValueError(f"an underscore stands between two digits, got {text!r}")
@@ -211,7 +219,7 @@ def _number(text: str) -> float:
 
 
 def _short(value: float) -> str:
-    return repr(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    return repr(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
 
 
 def _rate(amount: float, per: float, burst: float, of: str) -> Rate:

@@ -450,6 +450,16 @@ def test_what_requests_raises_is_understood() -> None:
     assert hint_of(requests.ConnectionError()) == 0.0
 
 
+def test_headers_need_nothing_but_get() -> None:
+    """An object that can only be asked by name is asked by the header's own name."""
+
+    class Headers:
+        def get(self, name: str) -> str | None:
+            return "12" if name == "Retry-After" else None
+
+    assert hint_of(Asks(response=SimpleNamespace(headers=Headers()))) == 12.0
+
+
 class Hostile:
     """An object every attribute of which fails."""
 

@@ -27,7 +27,6 @@ LAYERS = {
     "resilience.core": 0,
     "resilience": 1,
     "resilience.policies": 2,
-    "resilience._order": 3,
     "resilience.pipeline": 3,
     "resilience.stores": 4,
     "resilience.testing": 5,

@@ -108,7 +108,7 @@ class Curve(_Value):
         """The delay before jitter, in seconds."""
         raise NotImplementedError
 
-    def __call__(self, retry: int, previous: float, u: float) -> float:  # noqa: ARG002
+    def __call__(self, retry: int, previous: float, u: float) -> float:
         """The delay before retry number `retry`, in seconds, for the chance `u` in [0, 1)."""
         d = self.delay(retry)
         jitter = self.jitter
@@ -152,7 +152,7 @@ class Constant(Curve):
     def __init__(self, seconds: float, jitter: Jitter) -> None:
         self._fill(seconds, jitter)
 
-    def delay(self, retry: int) -> float:  # noqa: ARG002
+    def delay(self, retry: int) -> float:
         """The one delay."""
         return self.seconds
 
@@ -222,7 +222,7 @@ class Decorrelated(_Value):
     def __init__(self, base: float, cap: float) -> None:
         self._fill(base, cap)
 
-    def __call__(self, retry: int, previous: float, u: float) -> float:  # noqa: ARG002
+    def __call__(self, retry: int, previous: float, u: float) -> float:
         """The delay after one of `previous` seconds, in seconds, for the chance `u` in [0, 1)."""
         base = self.base
         spread = max(previous, base) * 3 - base

@@ -188,13 +188,12 @@ class Circuit:
         self.latest = max(self.latest, now)
         if self.state is CircuitState.OPEN and self.latest >= self._trials_at:
             self._move(CircuitState.HALF_OPEN)
-        elif self.state is CircuitState.HALF_OPEN and self.leases:
-            for permit in [permit for permit, end in self.leases.items() if end <= self.latest]:
-                del self.leases[permit]
-                self._lapses += 1
-                if self._lapses >= 2:
-                    self._lapses = 0
-                    self.short_leases = True
+        for permit in [permit for permit, end in self.leases.items() if end <= self.latest]:
+            del self.leases[permit]
+            self._lapses += 1
+            if self._lapses >= 2:
+                self._lapses = 0
+                self.short_leases = True
         return self.state
 
     def retry_after(self) -> float | None:

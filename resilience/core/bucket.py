@@ -57,15 +57,15 @@ FULL = -inf
 
 def plus(state: State, amount: float) -> State:
     """The exact sum, as one float where that holds it, else as a float and what it leaves out."""
-    if isinstance(state, float):
-        total = state + amount
-        # One of the two differences is computed without rounding, whichever number is the smaller.
-        if total - state == amount and total - amount == state:
-            return total
-        high, low = state, 0.0
-    else:
+    if isinstance(state, tuple):
         high, low = state
         total = high + amount
+    else:
+        high, low = state, 0.0
+        total = high + amount
+        # One of the two differences is computed without rounding, whichever number is the smaller.
+        if total - high == amount and total - amount == high:
+            return total
     # Knuth's two-sum: what `total` leaves out, without knowing which number is the larger.
     added = total - high
     low += (high - (total - added)) + (amount - added)
@@ -76,18 +76,18 @@ def plus(state: State, amount: float) -> State:
 
 def gap(state: State, line: float) -> float:
     """How far a state lies above a line."""
-    if isinstance(state, float):
-        return state - line
-    high, low = state
-    return (high - line) + low
+    if isinstance(state, tuple):
+        high, low = state
+        return (high - line) + low
+    return state - line
 
 
 def beyond(state: State, line: float) -> bool:
     """Whether a state has passed a line."""
-    if isinstance(state, float):
-        return state > line
-    high, low = state
-    return high > line or (high == line and low > 0.0)
+    if isinstance(state, tuple):
+        high, low = state
+        return high > line or (high == line and low > 0.0)
+    return state > line
 
 
 class Sums:
@@ -147,13 +147,17 @@ class Bucket:
     def floor(self, line: float) -> State:
         """The state of a full bucket when the line stands there."""
         floor = line - self.burst
-        # Early in a clock's life the burst is larger than the line, and the burst's last place is the finest that one
-        # float can hold.
-        return floor if line < self.burst or line - floor == self.burst else plus(line, -self.burst)
+        if line >= self.burst:
+            return floor if line - floor == self.burst else plus(line, -self.burst)
+        # Early in the life of a clock, the last place of the burst is the finest that one float can hold. Rounded down,
+        # the last token of a full bucket is there.
+        return floor if floor + self.burst <= line else nextafter(floor, -inf)
 
     def _raised(self, state: State, line: float) -> State:
         floor = self.floor(line)
-        return state if beyond(state, floor if isinstance(floor, float) else floor[0]) else floor
+        if isinstance(floor, tuple):
+            return state if gap(state, floor[0]) > floor[1] else floor
+        return state if beyond(state, floor) else floor
 
     def level(self, state: State, now: float) -> float:
         """Tokens in the bucket; below 0 when it is in debt."""
@@ -170,10 +174,10 @@ class Bucket:
             ahead: tokens in the bucket that are spoken for.
         """
         line = now * self.times / self.over if self.times else self.at(now)
-        if isinstance(state, float) and not (keep or ahead):
+        if not (keep or ahead or isinstance(state, tuple)):
             # What follows below, for the common case in which each sum is one float.
             floor = line - self.burst
-            if line - floor == self.burst or line < self.burst:
+            if line >= self.burst and line - floor == self.burst:
                 full = state <= floor
                 start = floor if full else state
                 total = start + cost

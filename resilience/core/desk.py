@@ -20,6 +20,7 @@ from resilience.core.line import Line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from resilience.core.bucket import Bucket
     from resilience.core.ledger import Claim, Key
@@ -47,7 +48,7 @@ class Desk:
     def __init__(self, buckets: Sequence[Bucket], keeps: Sequence[Sequence[float]], max_keys: int) -> None:
         self.ledger = Ledger(buckets, keeps, max_keys)
         self.lines: dict[Key, Line] = {}
-        self.ended: list[Waiter] = []
+        self.ended: list[Any] = []
         self._alarms: list[tuple[float, int, Line]] = []
         self._count = 0
 

@@ -86,7 +86,7 @@ class Forecast:
 
 
 def broken(ledger: Ledger, claim: Claim, states: Sequence[State], promises: Sequence[Waiter]) -> bool:
-    """Whether a claim that leaves the buckets so would leave too little for promises, given in the order of their times."""
+    """Whether a claim that leaves the buckets so leaves too little for promises, which are given in order of time."""
     after = list(states)
     for promise in promises:
         for index, bucket in enumerate(ledger.buckets):

@@ -12,8 +12,8 @@ will be full. Taking only puts that time off, so an entry of the heap is never t
 when it comes up. When nothing comes up, no bucket is full, and the unknown key is refused.
 
 Handing back. A refund lowers what others see, so the marks of claims made before it are too high from then on by what
-was refunded. The sums of refunds are kept for the few keys that had any, and as long as a mark from before could
-still count.
+was refunded. The sums of refunds are kept for those keys that had any, a forgotten key's for as long as a mark from
+before could still count.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ from resilience.core.bucket import FULL, gap, plus
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from resilience.core.bucket import Bucket, State
 
     Key: TypeAlias = object
-    States: TypeAlias = State | tuple[State, ...]
 
 __all__ = ["Claim", "Ledger"]
 
@@ -79,6 +78,8 @@ class Ledger:
 
     __slots__ = (
         "_by_fullness",
+        "_fresh",
+        "_past",
         "_refunds",
         "_sweep_at",
         "_turns_away",
@@ -95,10 +96,12 @@ class Ledger:
         self.buckets = tuple(buckets)
         self.keeps = tuple(tuple(keep) for keep in keeps)
         self.max_keys = max_keys
-        self.sole: States = FULL if len(self.buckets) == 1 else (FULL,) * len(self.buckets)
+        self._fresh: Any = FULL if len(self.buckets) == 1 else (FULL,) * len(self.buckets)
+        self.sole: Any = self._fresh
         self.at_hand = False
-        self.states: dict[Key, States] = {}
+        self.states: dict[Key, Any] = {}
         self._refunds: dict[Key, _Refunds] = {}
+        self._past: list[tuple[float, int, Key]] = []
         self._sweep_at = min(max_keys, _SMALL)
         self._by_fullness: list[tuple[float, int, Key]] = []
         self._turns_away = False
@@ -110,16 +113,14 @@ class Ledger:
         """The states of a key, one per rate."""
         if key is None:
             self.at_hand = False
-            states = self.sole
+            kept = self.sole
         else:
-            states = self.states.get(key, FULL)
-        if len(self.buckets) == 1:
-            return (states,)  # type: ignore[return-value]
-        return (FULL,) * len(self.buckets) if states is FULL else states  # type: ignore[return-value]
+            kept = self.states.get(key, self._fresh)
+        return (kept,) if len(self.buckets) == 1 else kept
 
     def store(self, key: Key, states: Sequence[State]) -> None:
         """Put back the states of a key."""
-        kept: States = states[0] if len(states) == 1 else tuple(states)
+        kept = states[0] if len(states) == 1 else tuple(states)
         if key is None:
             self.sole = kept
         elif self._by_fullness and key not in self.states:
@@ -128,14 +129,15 @@ class Ledger:
         else:
             self.states[key] = kept
 
-    def save(self) -> tuple[object, ...]:
+    def save(self) -> tuple[Any, ...]:
         """A copy of all states, for `restore`."""
         return self.sole, dict(self.states), {key: refunds.copy() for key, refunds in self._refunds.items()}
 
-    def restore(self, saved: tuple[object, ...]) -> None:
+    def restore(self, saved: tuple[Any, ...]) -> None:
         """Put back what `save` returned; it must not be used again."""
-        self.sole, self.states, self._refunds = saved  # type: ignore[assignment]
+        self.sole, self.states, self._refunds = saved
         self._by_fullness.clear()
+        self._past = [(FULL, id(key), key) for key in self._refunds if key not in self.states]
         self._sweep_at = min(self.max_keys, max(_SMALL, 2 * len(self.states)))
 
     # --- claims ------------------------------------------------------------------------------------------------------
@@ -230,10 +232,10 @@ class Ledger:
         account = self._refunds.setdefault(key, _Refunds(len(states)))
         for index, refund in enumerate(refunds):
             if refund:
-                account.peaks[index] = max(account.peaks[index], gap(states[index], 0.0))
+                account.peaks[index] = max(gap(account.peaks[index], 0.0), gap(states[index], 0.0))
                 account.sums[index] += refund
         self.store(key, lower)
-        if self._by_fullness:
+        if self._by_fullness and key is not None:
             self._push(key)
 
     # --- forgetting --------------------------------------------------------------------------------------------------
@@ -248,6 +250,7 @@ class Ledger:
             self.episode += not room and not self._turns_away
             self._turns_away = not room
             return room
+        self._close_accounts(now)
         for known in [known for known in self.states if self._is_idle(known, now)]:
             self._forget(known)
         self._by_fullness.clear()
@@ -255,6 +258,7 @@ class Ledger:
         return True
 
     def _evict(self, now: float) -> bool:
+        self._close_accounts(now)
         heap = self._by_fullness
         if not heap:
             heap += [(self._full_at(known), id(known), known) for known in self.states]
@@ -274,28 +278,34 @@ class Ledger:
     def _push(self, key: Key) -> None:
         if len(self._by_fullness) > 2 * self.max_keys:
             self._by_fullness.clear()
-        elif key is not None:
+        else:
             heapq.heappush(self._by_fullness, (self._full_at(key), id(key), key))
 
     def _full_at(self, key: Key) -> float:
         """The reading at which a key may be forgotten, or a little earlier: what is looked at too early is put back."""
-        refunds = self._refunds.get(key)
-        latest = FULL
-        for index, (bucket, state) in enumerate(zip(self.buckets, self.load(key), strict=True)):
-            when = bucket.full_at(max(gap(state, 0.0), refunds.peaks[index]) if refunds else state)
-            latest = max(latest, when - 4.0 * ulp(when) if when != FULL else FULL)
-        return latest
+        when = self._filled(self.load(key))
+        return when - 4.0 * ulp(when)
+
+    def _filled(self, states: Sequence[State]) -> float:
+        return max(bucket.full_at(state) for bucket, state in zip(self.buckets, states, strict=True))
 
     def _is_idle(self, key: Key, now: float) -> bool:
-        refunds = self._refunds.get(key)
-        for index, (bucket, state) in enumerate(zip(self.buckets, self.load(key), strict=True)):
-            if not bucket.is_full(state, now) or (refunds and not bucket.is_full(refunds.peaks[index], now)):
-                return False
-        return True
+        full = all(bucket.is_full(state, now) for bucket, state in zip(self.buckets, self.load(key), strict=True))
+        return full and (key not in self._refunds or len(self._past) < self.max_keys)
 
     def _forget(self, key: Key) -> None:
         del self.states[key]
-        self._refunds.pop(key, None)
+        account = self._refunds.get(key)
+        if account is not None:
+            when = self._filled(account.peaks)
+            heapq.heappush(self._past, (when + 4.0 * ulp(when), id(key), key))
+
+    def _close_accounts(self, now: float) -> None:
+        """Forget the refunds of keys that are forgotten, once no mark from before them can count any more."""
+        while self._past and self._past[0][0] <= now:
+            key = heapq.heappop(self._past)[2]
+            if key not in self.states:
+                self._refunds.pop(key, None)
 
 
 class _Refunds:
@@ -304,7 +314,7 @@ class _Refunds:
     __slots__ = ("peaks", "sums")
 
     def __init__(self, rates: int) -> None:
-        self.peaks = [FULL] * rates
+        self.peaks: list[State] = [FULL] * rates
         self.sums = [0.0] * rates
 
     def copy(self) -> _Refunds:

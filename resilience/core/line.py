@@ -225,6 +225,7 @@ class Line:
         """Let every head that is due take, in order, and return those; they do not stand in line any more."""
         self.keep_promises(now)
         granted: list[Waiter] = []
+        held_up = False
         for rank in self._ranks:
             while (head := rank.head()) is not None:
                 taken = self._ledger.taken_by(head, now, self._before(head))
@@ -233,8 +234,11 @@ class Line:
                 self._ledger.grant(head, taken)
                 rank.remove(head)
                 granted.append(head)
+                if held_up:
+                    self._expect_anew(0)
             if head is not None and len(head.costs) == 1:
                 break
+            held_up = held_up or head is not None
         return granted
 
     def due(self, now: float) -> float:

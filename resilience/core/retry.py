@@ -60,17 +60,18 @@ class RetryRun:
         attempt: the number of the attempt that is running or has just failed, from 1.
         started: the reading of the clock at the first attempt.
         limit: the reading of the clock at which `within` ends; `math.inf` without it.
+        latest: the latest reading of the clock; an earlier one that comes after it buys no time.
         previous: the last computed delay in seconds, hints excluded; 0.0 before the first.
         waited: seconds of delay handed out so far.
         ended_by: the bound that ended the run: "attempts", "within", "deadline" or "max_retry_after"; None while it
             runs.
     """
 
-    __slots__ = ("attempt", "ended_by", "limit", "plan", "previous", "started", "waited")
+    __slots__ = ("attempt", "ended_by", "latest", "limit", "plan", "previous", "started", "waited")
 
     def __init__(self, plan: RetryPlan, now: float = 0.0) -> None:
         self.plan = plan
-        self.started = now
+        self.started = self.latest = now
         self.limit = ends_at(now, plan.within)
         self.attempt = 1
         self.previous: float = 0.0
@@ -102,8 +103,12 @@ class RetryRun:
                 sane = False
             if not sane:
                 raise _no_delay(plan.backoff, computed)
-            delay = hint if hint > computed else computed  # noqa: FURB136 - max() takes five times as long
-            if now + delay >= self.limit:
+            delay = computed
+            if hint > delay:
+                delay = hint
+            if now > self.latest:
+                self.latest = now
+            if self.latest + delay >= self.limit:
                 self.ended_by = "within"
             elif left is not None and not fits(delay, left):
                 self.ended_by = "deadline"

@@ -1,11 +1,11 @@
 """What every policy has in common: a name, a clock, a lock, listeners, and the ways to be used.
 
-A policy is an immutable configuration with, for some, a little shared state behind one lock. It can be used in three ways (around a
-function, for one call, and, where that makes sense, around a block), and all three end in `bind`: a function in, a function out. That
-is also the whole of what a pipeline asks of a policy written elsewhere.
+A policy is an immutable configuration with, for some, a little shared state behind one lock. It can be used in three
+ways (around a function, for one call, and, where that makes sense, around a block), and all three end in `bind`: a
+function in, a function out. That is also the whole of what a pipeline asks of a policy written elsewhere.
 
-`Policy[F]` is generic in what it may return *instead* of the function's own result. Only a fallback does; for all others it is `Never`,
-which vanishes from the union, so a decorated function keeps its exact type.
+`Policy[F]` is generic in what it may return *instead* of the function's own result. Only a fallback does; for all
+others it is `Never`, which vanishes from the union, so a decorated function keeps its exact type.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ import threading
 from functools import update_wrapper
 from types import CoroutineType, FunctionType, GenericAlias, MethodType
 
-from resilience import _fork  # noqa: F401 - imported for its effect
 from resilience import clock as _clock
 from resilience._checks import text_or_none
+from resilience._fork import protect
 from resilience._hub import Channel, live
 from resilience._shape import close_coroutine, is_awaitable, shape_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
-    from typing import Any, ClassVar, Generic, NoReturn, ParamSpec, Self, TypeVar, overload
+    from typing import Any, ClassVar, Generic, Never, NoReturn, ParamSpec, Self, TypeVar, overload
 
-    from typing_extensions import Never
     from typing_extensions import TypeVar as DefaultTypeVar
 
     from resilience.clock import Clock
@@ -48,7 +47,9 @@ __all__ = ["Policy"]
 
 
 class Policy(Generic[F_co]):
-    """A rule about calls. Immutable in configuration; one object serves plain functions, threads, asyncio and trio at once."""
+    """A rule about calls. Immutable in configuration; one object serves plain functions, threads, asyncio and trio at
+    once.
+    """
 
     __slots__ = ("__weakref__", "_arguments", "_channel", "_clock", "_lock", "_name")
 
@@ -76,6 +77,7 @@ class Policy(Generic[F_co]):
         self._lock = threading.Lock()
         self._channel = Channel()
         live.add(self)
+        protect()
 
     # --- ways to use it -----------------------------------------------------------------------------------------------
 
@@ -105,12 +107,13 @@ class Policy(Generic[F_co]):
         if not callable(decorated):
             close_coroutine(fn)
             raise TypeError(f"a policy decorates a function, got {fn!r}; for a single call write policy.call(fn, ...)")
-        wrapper = update_wrapper(self.bind(fn), fn)
+        wrapper: Any = update_wrapper(self.bind(fn), fn)
         name = getattr(fn, "__name__", None)
         if name is not None:
             self._adopt(name)
-        wrapper.policy = self  # type: ignore[attr-defined]
-        return wrapper
+        wrapper.policy = self
+        function: Callable[..., Any] = wrapper
+        return function
 
     if TYPE_CHECKING:
 
@@ -129,8 +132,8 @@ class Policy(Generic[F_co]):
         """
         _check_function(fn, "call")
         result: Any = self.bind(fn)(*args, **kwargs)
-        if type(result) is CoroutineType and shape_of(fn) == "sync":
-            result.close()
+        if _is_coroutine(result) and shape_of(fn) == "sync":
+            close_coroutine(result)
             raise TypeError(f"{fn!r} is a plain function that returned a coroutine: use call_async")
         return result
 
@@ -182,7 +185,7 @@ class Policy(Generic[F_co]):
         unknown = changes.keys() - self._arguments.keys()
         if unknown:
             known = ", ".join(self._arguments)
-            raise TypeError(f"{type(self).__name__} has no parameter {sorted(unknown)[0]!r}; it has {known}")
+            raise TypeError(f"{type(self).__name__} has no parameter {min(unknown)!r}; it has {known}")
         return self._rebuild({**self._arguments, **changes})
 
     def _rebuild(self, arguments: dict[str, Any]) -> Self:
@@ -201,8 +204,8 @@ class Policy(Generic[F_co]):
     def listen(self, callback: Callable[[Event], object], /, *event_types: type[Event]) -> Callable[[], None]:
         """Hear this policy's events, of these types or of all. Returns a function that stops listening.
 
-        The callback is a plain function. It runs outside every lock, in the order of what happened, on whichever thread delivers; it
-        may call the policy, and if it raises, the error is reported as unraisable and changes nothing.
+        The callback is a plain function. It runs outside every lock, in the order of what happened, on whichever thread
+        delivers; it may call the policy, and if it raises, the error is reported as unraisable and changes nothing.
 
         Raises:
             TypeError: `callback` is not callable, or a type is not an event type.
@@ -214,9 +217,9 @@ class Policy(Generic[F_co]):
         self._channel.send(event(self.name, self.kind, self._clock.now(), **fields))
 
     def _listeners_changed(self) -> None:
-        """Bring what is read without a lock up to date: somebody began or ceased to listen, or the state was put back."""
+        """Bring up to date what is read without a lock: who listens has changed, or the state was put back."""
 
-    # --- for the clock, for tests and for fork --------------------------------------------------------------------------
+    # --- for the clock, for tests and for fork ------------------------------------------------------------------------
 
     def _now(self) -> float:
         return self._clock.now()
@@ -241,6 +244,10 @@ class Policy(Generic[F_co]):
 
     def _after_fork(self) -> None:
         """In a forked child, with a fresh lock: forget what belonged to threads that are not here."""
+
+
+def _is_coroutine(result: object) -> bool:
+    return isinstance(result, CoroutineType)
 
 
 def _check_function(fn: object, verb: str) -> None:

@@ -171,7 +171,7 @@ class DeskGate(GatePolicy):
         desk = self._desk
         ended: Sequence[Parked] = ()
         if desk.ended:
-            ended = desk.ended  # type: ignore[assignment]
+            ended = desk.ended
             desk.ended = []
         return ended, desk.alarm, tuple(self._lots.values())
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
-    import trio
-
     from resilience.policies._waiting import Owner, Parked
 
 __all__ = ["lot_for_task"]
@@ -53,7 +51,8 @@ class _OnAsyncio(Lot):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        return self.runtime[0]  # type: ignore[index,no-any-return]
+        loop: asyncio.AbstractEventLoop = self.runtime[0]
+        return loop
 
     def make_bed(self, waiter: Parked) -> None:
         waiter.bed = self.loop.create_future()
@@ -83,7 +82,7 @@ class AsyncioLot(_OnAsyncio):
 
     __slots__ = ("_timer",)
 
-    def __init__(self, owner: Owner, runtime: object, thread: int | None) -> None:
+    def __init__(self, owner: Owner, runtime: Any, thread: int | None) -> None:
         super().__init__(owner, runtime, thread)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -165,9 +164,9 @@ class TrioLot(LedTasks):
     __slots__ = ()
 
     @property
-    def token(self) -> trio.lowlevel.TrioToken:
+    def token(self) -> Any:
         """What runs something in this trio run."""
-        return self.runtime[0]  # type: ignore[index,no-any-return]
+        return self.runtime[0]
 
     def make_bed(self, waiter: Parked) -> None:
         """Prepare for `waiter` to sleep."""
@@ -187,7 +186,7 @@ class TrioLot(LedTasks):
             return False
         return True
 
-    async def rest(self, bed: trio.Event, span: float) -> None:
+    async def rest(self, bed: Any, span: float) -> None:
         """Sleep for `span` seconds or until woken."""
         trio = sys.modules["trio"]
         if span == inf:

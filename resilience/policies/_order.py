@@ -1,7 +1,8 @@
 """Orders of policies that cannot work as meant.
 
-Every order is legal, and some are pointless: a retry outside a fallback never sees an error, because the fallback has replaced it. What is
-said here is only what is certain, or nearly so, from the configuration alone; a matter of taste is not a warning.
+Every order is legal, and some are pointless: a retry outside a fallback never sees an error, because the fallback has
+replaced it. What is said here is only what is certain, or nearly so, from the configuration alone; a matter of taste is
+not a warning.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def _about(outer: Any, inner: Any) -> Iterator[str]:
     if isinstance(outer, Retry) and isinstance(inner, Retry):
         most = outer._plan.attempts * inner._plan.attempts
         yield (
-            f"{outer.name} stands outside {inner.name}: together they make up to {most:g} calls; retry at one level only"
+            f"{outer.name} stands outside {inner.name}: together they make up to {most:g} calls; "
+            "retry at one level only"
         )
     if isinstance(outer, Timeout) and isinstance(inner, Retry):
         first = _longest_waits(inner, 1)

@@ -40,12 +40,16 @@ __all__ = ["take_locked", "take_quickly", "take_unlocked"]
 def take_unlocked(throttle: Short) -> bool:
     """Grant a call of the usual cost, if that is simple."""
     line = throttle._clock.now() * throttle._times
+    burst = throttle._burst
+    floor = line - burst
     ledger = throttle._ledger
     unit = throttle._unit
     if ledger.at_hand:
-        state: float = ledger.sole  # type: ignore[assignment]
-        if state < line - throttle._burst:
-            state = line - throttle._burst
+        state: float = ledger.sole
+        if state < floor:
+            if floor + burst != line:
+                return False
+            state = floor
         taken = state + unit
         if taken <= line and taken - state == unit:
             ledger.sole = taken
@@ -56,13 +60,17 @@ def take_unlocked(throttle: Short) -> bool:
 def take_locked(throttle: Short) -> bool:
     """Grant a call of the usual cost, if that is simple; for interpreters whose threads run at once."""
     line = throttle._clock.now() * throttle._times
+    burst = throttle._burst
+    floor = line - burst
     ledger = throttle._ledger
     unit = throttle._unit
     with throttle._lock:
         if ledger.at_hand:
-            state: float = ledger.sole  # type: ignore[assignment]
-            if state < line - throttle._burst:
-                state = line - throttle._burst
+            state: float = ledger.sole
+            if state < floor:
+                if floor + burst != line:
+                    return False
+                state = floor
             taken = state + unit
             if taken <= line and taken - state == unit:
                 ledger.sole = taken

@@ -12,23 +12,16 @@ call tells its own, in order, on its own thread.
 
 from __future__ import annotations
 
-import sys
-import warnings
-
-from resilience._attempt import retry_around
+from resilience._attempt import depth_inside
 from resilience._notes import leave_note
-from resilience._runtime import blocks_a_loop
 from resilience._scope import Bound, current, refuse_if_late
 from resilience.core.retry import RetryRun
-from resilience.errors import BlockingWarning, DeadlineExceeded, ResultNotAccepted
+from resilience.errors import DeadlineExceeded, ResultNotAccepted
 from resilience.events import AttemptFailed, CallSucceeded, RetryGaveUp, RetryScheduled, build
 from resilience.matching import hint_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
-    from typing import Self
-
     from resilience.policies.retry import Retry
 
 __all__ = ["RetryCall"]
@@ -49,18 +42,16 @@ class RetryCall(RetryRun, Bound):
         self.policy = policy
         self.clock = policy._clock
         self.parent = parent = current.get()
-        outer = None if parent is None else retry_around(parent)
-        self.depth = 0 if outer is None else outer.depth + 1
+        self.depth = 0 if parent is None else depth_inside(parent)
         self.delay = 0.0
         self._cuts = cuts and plan.within is not None
         self._cut = None
         self._drawn: float | None = None
 
-    def __enter__(self) -> Self:
-        if self.parent is not None and self.plan.within is not None:
+    def __enter__(self) -> None:
+        if self.plan.within is not None:
             refuse_if_late()
         self.open(self._cuts)
-        return self
 
     def late(self) -> DeadlineExceeded:
         """The error that says that `within` has passed."""
@@ -70,13 +61,14 @@ class RetryCall(RetryRun, Bound):
 
     def failed(self, error: Exception) -> bool:
         """Whether to try again after an error; if so, `delay` is what to wait."""
-        matched = self.policy._matcher.error(error)
-        if matched is None:
+        hint = self.policy._matcher.error(error)
+        if hint is None:
             if self.attempt > 1:
                 self._gave_up("unmatched", error)
             return False
         asked = hint_of(error)
-        hint = asked if asked > matched else matched  # noqa: FURB136 - max() takes five times as long
+        if asked > hint:
+            hint = asked
         return self._goes_on(hint, error, None)
 
     def returned(self, result: object) -> bool:
@@ -89,7 +81,7 @@ class RetryCall(RetryRun, Bound):
         hint = None if policy._matcher.on_result is None else policy._matcher.result(result)
         if hint is None:
             if policy._tell is not None:
-                policy._tell(build(CallSucceeded, (policy.name, "retry", self.clock.now(), self.attempt)))
+                policy._tell(build(CallSucceeded, (policy._name or "retry", "retry", self.clock.now(), self.attempt)))
             return True
         if self._goes_on(hint, None, result):
             return False
@@ -99,9 +91,9 @@ class RetryCall(RetryRun, Bound):
 
     def _goes_on(self, hint: float, error: Exception | None, result: object) -> bool:
         policy, now = self.policy, self.clock.now
-        tell = policy._tell
+        name, tell = policy._name or "retry", policy._tell
         if tell is not None:
-            tell(build(AttemptFailed, (policy.name, "retry", now(), self.attempt, self.depth, error, result)))
+            tell(build(AttemptFailed, (name, "retry", now(), self.attempt, self.depth, error, result)))
         u = self._drawn
         if u is None:
             u = policy._rng()
@@ -117,7 +109,7 @@ class RetryCall(RetryRun, Bound):
             return False
         self.delay = delay
         if tell is not None:
-            tell(build(RetryScheduled, (policy.name, "retry", now(), self.attempt, self.depth, delay)))
+            tell(build(RetryScheduled, (name, "retry", now(), self.attempt, self.depth, delay)))
         return True
 
     def _gave_up(self, reason: str | None, error: Exception | None) -> None:
@@ -144,27 +136,10 @@ class RetryCall(RetryRun, Bound):
         """Wait for what is due, if anything is."""
         if self.delay > 0.0:
             delay, self.delay = self.delay, 0.0
-            if not self.policy._warned and blocks_a_loop():
-                self.policy._warned = True
-                warnings.warn(
-                    f"{self.policy.name} sleeps on a thread that runs an event loop: decorate an async def instead",
-                    BlockingWarning,
-                    stacklevel=_frames_of_ours() + 1,
-                )
-            self.clock.sleep(delay)
+            self.policy._pause(delay)
 
     async def pause_async(self) -> None:
         """Wait in the running event loop for what is due, if anything is."""
         if self.delay > 0.0:
             delay, self.delay = self.delay, 0.0
-            await self.clock.sleep_async(delay)
-
-
-def _frames_of_ours() -> int:
-    """How many frames of this package are on top of whoever used it, the caller's included."""
-    frame: FrameType | None = sys._getframe(1)
-    count = 0
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith("resilience."):
-        frame = frame.f_back
-        count += 1
-    return count
+            await self.policy._pause_async(delay)

@@ -7,14 +7,16 @@ is one: a tuple with a cost per rate, 0.0 where a rate is not concerned. Two rat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from resilience._checks import is_number, number, share, wrong_type, wrong_value
 from resilience.context import Priority, current_priority
 from resilience.core.bucket import Bucket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import TypeAlias
+    from collections.abc import Sequence
+    from typing import TypeAlias, TypeGuard
 
     from resilience.rates import Rate
 
@@ -41,14 +43,13 @@ def headroom_by_rank(headroom: object) -> tuple[float, ...]:
     """
     rule = "a mapping such as {Priority.SHEDDABLE: 0.5, Priority.DEFAULT: 0.1}"
     shares: list[float] = []
-    given: Mapping[object, object] = {}
+    given: dict[object, object] = {}
     if headroom is not None:
-        if not hasattr(headroom, "items"):
+        if not _is_mapping(headroom):
             raise wrong_type("headroom", rule, headroom)
-        given = dict(headroom.items())
-        for priority in given:
-            if not isinstance(priority, Priority):
-                raise wrong_type("headroom", rule, headroom)
+        given.update(headroom)
+        if not all(isinstance(priority, Priority) for priority in given):
+            raise wrong_type("headroom", rule, headroom)
     for priority in sorted(Priority, reverse=True):
         kept = shares[-1] if shares else 0.0
         if priority in given:
@@ -63,10 +64,17 @@ def check_key(key: object) -> None:
     """Refuse what is no key: a key is a str, an int or a tuple of them."""
     if isinstance(key, str):
         return
-    parts: tuple[object, ...] = key if isinstance(key, tuple) else (key,)  # pyright: ignore[reportUnknownVariableType]
-    for part in parts:
+    for part in key if _is_tuple(key) else (key,):
         if not isinstance(part, str | int) or isinstance(part, bool):
             raise wrong_type("key", "a str, an int or a tuple of them", key)
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(value, tuple)
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+    return isinstance(value, Mapping)
 
 
 class Tariff:
@@ -103,7 +111,7 @@ class Tariff:
         return tuple(amounts.get(rate.of, 0.0) for rate in self.rates)
 
     def settled(self, actual: object, estimate: Costs) -> Costs:
-        """What a call really cost, from a number or a mapping, 0 included; what a mapping omits cost what was estimated."""
+        """What a call really cost, from a number or a mapping; 0 is allowed, and what is not named is as estimated."""
         amounts = {
             of: number(f"the settled cost of {of}", amount, zero=True)
             for of, amount in self._by_resource(actual, "the settled cost").items()
@@ -130,10 +138,11 @@ class Tariff:
             if self._plain is None:
                 raise ValueError(f"{name} must name its resource, one of {sorted(self._resources)}, got {cost!r}")
             return {self._plain: cost}
-        if not hasattr(cost, "items"):
+        if not _is_mapping(cost):
             raise wrong_type(name, _COST, cost)
-        given: dict[str, object] = dict(cost.items())
-        unknown = [of for of in given if of not in self._resources]
-        if unknown:
-            raise ValueError(f"{name} names {unknown[0]!r}, and the rates are of {sorted(self._resources)}")
+        given: dict[str, object] = {}
+        for of, amount in cost.items():
+            if not isinstance(of, str) or of not in self._resources:
+                raise ValueError(f"{name} names {of!r}, and the rates are of {sorted(self._resources)}")
+            given[of] = amount
         return given

@@ -11,7 +11,7 @@ from resilience._drivers import bind_gate
 from resilience.core.ledger import Claim
 from resilience.errors import Throttled
 from resilience.events import CallRejected, KeysFull
-from resilience.policies._arguments import ByArgument
+from resilience.policies._by_argument import ByArgument
 from resilience.policies._desk_gate import IN_TIME, NO_ROOM, DeskGate
 from resilience.policies._gate import ASK
 from resilience.policies._quick import take_quickly
@@ -62,10 +62,10 @@ class ThrottleGate(DeskGate):
     _max_wait: float
     _settle: Callable[[Any], Cost] | None
 
-    def _open(self, desk: Desk, tariff: Tariff, cost: Cost | Callable[..., Cost]) -> None:
+    def _open(self, desk: Desk, tariff: Tariff, cost: object) -> None:
         self._open_desk(desk)
         self._tariff = tariff
-        self._cost: Callable[..., Cost] | None = None
+        self._cost: Callable[..., Any] | None = None
         self._costs: Costs | None = None
         if callable(cost):
             self._cost = cost
@@ -94,7 +94,7 @@ class ThrottleGate(DeskGate):
 
     def _aftermath(self) -> Aftermath | None:
         ledger = self._desk.ledger
-        ledger.at_hand = self._short and None not in self._desk.lines and isinstance(ledger.sole, float)
+        ledger.at_hand = self._short and None not in self._desk.lines and not isinstance(ledger.sole, tuple)
         return super()._aftermath()
 
     def _claim_of(self, key: Key | None, cost: Cost | None) -> Claim:

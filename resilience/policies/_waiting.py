@@ -84,7 +84,7 @@ class Lot:
 
     __slots__ = ("armed", "members", "owner", "runtime", "thread")
 
-    def __init__(self, owner: Owner, runtime: object, thread: int | None) -> None:
+    def __init__(self, owner: Owner, runtime: Any, thread: int | None) -> None:
         self.owner = owner
         self.runtime = runtime
         self.thread = thread
@@ -121,7 +121,7 @@ class Led(Lot):
 
     __slots__ = ("leader",)
 
-    def __init__(self, owner: Owner, runtime: object, thread: int | None) -> None:
+    def __init__(self, owner: Owner, runtime: Any, thread: int | None) -> None:
         super().__init__(owner, runtime, thread)
         self.leader: Parked | None = None
 

@@ -32,12 +32,7 @@ else:
 __all__ = ["Fallback"]
 
 
-class _Missing:
-    def __repr__(self) -> str:
-        return "<not given>"
-
-
-_MISSING: Any = _Missing()
+_MISSING: Any = object()
 
 
 class Fallback(Policy[F_co]):

@@ -5,17 +5,26 @@ that may be repeated, and for as long as the caller still wants the answer; ever
 So nothing is retried that is not named (`on` is required), waits grow and are spread out by default, the whole can be
 bounded in time, and what a server asks for is obeyed.
 
-The success of a first attempt costs a `try`, which is free. Everything else happens in `RetryCall`, one per call.
+The success of a first attempt costs a `try`, which is free. While nobody listens, no deadline stands around the call,
+and the error is one that was named, another attempt needs no more than a look at the backoff. Everything else happens
+in `RetryCall`, one per call.
 """
 
 from __future__ import annotations
 
+import sys
+import warnings
+from math import inf
+
 from resilience._checks import callable_or_none, positive_int, seconds, seconds_or_none, wrong_value
 from resilience._drivers import bind_loop
 from resilience._hub import HUB
+from resilience._runtime import blocks_a_loop
+from resilience._scope import current
 from resilience.backoff import coerce, exponential
 from resilience.core.retry import RetryPlan
-from resilience.matching import Matcher
+from resilience.errors import BlockingWarning
+from resilience.matching import Matcher, hint_of
 from resilience.policies._attempts import Attempts
 from resilience.policies._base import Policy
 from resilience.policies._retry_call import RetryCall
@@ -24,9 +33,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import timedelta
+    from types import FrameType
     from typing import Any, Literal, Never, NoReturn  # noqa: F401 - Never is named in quotes
 
     from resilience._hub import _Listener as Listener
+    from resilience._mark import Mark
     from resilience.clock import Clock
     from resilience.core.backoff import Backoff
     from resilience.events import Event
@@ -127,10 +138,39 @@ class Retry(Policy["Never"]):
     def _begin(self, *, cuts: bool) -> RetryCall:
         return RetryCall(self, cuts)
 
-    def _begin_late(self, error: Exception) -> RetryCall | None:
-        """Begin after the first attempt has failed without us; None where that was the last."""
+    def _plainly(self, error: Exception, mark: Mark | None) -> float | None:
+        """Seconds to wait before the next attempt, in the plainest of cases; None where there is more to think of."""
+        plan = self._plan
+        attempt, previous = (1, 0.0) if mark is None else (mark.attempt, mark.delay)
+        if (
+            attempt >= plan.attempts
+            or type(error) not in self._matcher.sure
+            or current.get() is not mark
+            or hint_of(error)
+        ):
+            return None
+        delay = plan.backoff(attempt, previous, self._rng())
+        return delay if type(delay) is float and 0.0 <= delay < inf else None
+
+    def _begin_late(self, error: Exception, mark: Mark | None) -> RetryCall | None:
+        """Begin after an attempt has failed without us; None where that was the last."""
         call = RetryCall(self, False)
+        if mark is not None:
+            call.attempt, call.previous, call.waited = mark.attempt, mark.delay, mark.waited
         return call if call.failed(error) else None
+
+    def _pause(self, seconds: float) -> None:
+        if not self._warned and blocks_a_loop():
+            self._warned = True
+            warnings.warn(
+                f"{self.name} sleeps on a thread that runs an event loop: decorate an async def instead",
+                BlockingWarning,
+                stacklevel=_frames_of_ours() + 1,
+            )
+        self._clock.sleep(seconds)
+
+    async def _pause_async(self, seconds: float) -> None:
+        await self._clock.sleep_async(seconds)
 
     def _listeners_changed(self) -> None:
         self._tell = _teller((*self._channel.listeners, *HUB.listeners))
@@ -146,6 +186,16 @@ def _teller(listeners: tuple[Listener, ...]) -> Callable[[Event], None] | None:
             listener.hear(event)
 
     return tell
+
+
+def _frames_of_ours() -> int:
+    """How many frames of this package are on top of whoever used it, the caller's included."""
+    frame: FrameType | None = sys._getframe(1)
+    count = 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("resilience."):
+        frame = frame.f_back
+        count += 1
+    return count
 
 
 def _default_rng() -> Callable[[], float]:

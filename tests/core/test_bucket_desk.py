@@ -8,7 +8,7 @@ from fractions import Fraction
 from math import inf, nextafter, ulp
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -20,7 +20,9 @@ from resilience.core.promises import Waiter
 FREE = ((0.0,), (0.0,), (0.0,))
 
 
-def desk_of(*rates: tuple[float, float], keeps: tuple[tuple[float, ...], ...] | None = None, max_keys: int = 10) -> Desk:
+def desk_of(
+    *rates: tuple[float, float], keeps: tuple[tuple[float, ...], ...] | None = None, max_keys: int = 10
+) -> Desk:
     """A desk with rates given as (a second, burst)."""
     buckets = [Bucket(float(amount), 1.0, float(burst)) for amount, burst in rates]
     return Desk(buckets, keeps or ((0.0,) * len(rates),) * 3, max_keys)
@@ -118,7 +120,9 @@ class Machine(RuleBasedStateMachine):
         return costs if any(costs) else (1.0,) * len(costs)
 
     def fits(self, costs: tuple[float, ...], rank: int) -> bool:
-        return all(cost + keep <= burst for cost, keep, (_, burst) in zip(costs, self.KEEPS[rank], self.RATES))
+        return all(
+            cost + keep <= burst for cost, keep, (_, burst) in zip(costs, self.KEEPS[rank], self.RATES, strict=True)
+        )
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 3.7, 20.0]))
     def time_passes(self, seconds: float) -> None:
@@ -270,5 +274,189 @@ class TwoRates(Machine):
 TestOneRate = Machine.TestCase
 TestWithHeadroom = WithHeadroom.TestCase
 TestTwoRates = TwoRates.TestCase
-for case in (TestOneRate, TestWithHeadroom, TestTwoRates):
-    case.settings = settings(max_examples=60, stateful_step_count=40)
+TestOneRate.settings = TestWithHeadroom.settings = TestTwoRates.settings = settings(
+    max_examples=80, stateful_step_count=25
+)
+
+
+# --- scenes
+
+
+def test_a_big_request_is_not_overtaken() -> None:
+    """Whoever comes after a big request waits behind it, however little it needs."""
+    desk = desk_of((1.0, 10.0))
+    assert desk.take(waiter(10.0), 100.0)
+    big, small = waiter(8.0), waiter(1.0)
+    assert desk.join(big, 100.0, 60.0) and desk.join(small, 100.0, 60.0)
+    assert not desk.take(waiter(1.0), 107.0)
+    assert run_out(desk, 107.0) == {big.number: 108.0, small.number: 109.0}
+
+
+def test_a_wait_that_cannot_be_met_is_refused_at_once() -> None:
+    """The turn is known on arrival: to the last place it is in time, or it is not."""
+    desk = desk_of((10.0, 1.0))
+    assert desk.take(waiter(1.0), 100.0)
+    assert desk.join(waiter(1.0), 100.0, 0.1)
+    late = waiter(1.0)
+    assert not desk.join(late, 100.0, 0.19)
+    assert late.retry_after == pytest.approx(0.2)
+    assert desk.join(waiter(1.0), 100.0, 0.2)
+
+
+def test_who_is_displaced_beyond_its_deadline_fails_at_once() -> None:
+    """A higher rank goes first, and those that cannot be met any more hear of it before their time."""
+    desk = desk_of((1.0, 5.0))
+    assert desk.take(waiter(5.0), 100.0)
+    patient, hasty = waiter(2.0, rank=2), waiter(2.0, rank=2)
+    assert desk.join(hasty, 100.0, 2.5) and desk.join(patient, 100.0, 10.0)
+    assert desk.join(waiter(3.0, rank=0), 100.0, 10.0)
+    assert desk.ended == [hasty]
+    assert hasty.retry_after == pytest.approx(7.0), "after the three, the patient one's two and its own two"
+    assert run_out(desk, 100.0)[patient.number] == 105.0
+
+
+def test_with_several_rates_who_needs_what_nobody_waits_for_passes() -> None:
+    """A call is not held up by somebody who waits for something else, and takes nothing from that one."""
+    desk = desk_of((1.0, 5.0), (1.0, 5.0))
+    assert desk.take(waiter(5.0, 0.0), 100.0)
+    assert desk.join(waiter(4.0, 2.0), 100.0, 60.0)
+    assert desk.take(waiter(0.0, 3.0), 100.0)
+    assert not desk.take(waiter(0.0, 1.0), 100.0), "two are needed by the one who waits"
+
+
+def test_with_several_rates_a_lower_rank_may_take_what_a_higher_one_does_not_need() -> None:
+    """A head that waits for something else does not hold up those below it, and what they take is reckoned with."""
+    desk = desk_of((1.0, 5.0), (1.0, 5.0))
+    assert desk.take(waiter(5.0, 5.0), 100.0)
+    high, low = waiter(4.0, 0.0, rank=0), waiter(0.0, 2.0, rank=2)
+    assert desk.join(high, 100.0, 60.0) and desk.join(low, 100.0, 60.0)
+    desk.pump(102.0)
+    assert desk.ended == [low]
+    desk.ended.clear()
+    assert desk.wait(waiter(0.0, 5.0, rank=2), 102.0) == pytest.approx(5.0)
+    assert run_out(desk, 102.0) == {high.number: 104.0}
+
+
+def test_a_reservation_that_would_come_too_late_is_refused() -> None:
+    """With the time that would be enough, and without a trace."""
+    desk = desk_of((1.0, 5.0))
+    assert desk.take(waiter(5.0), 100.0)
+    state, refused = desk.ledger.sole, waiter(3.0)
+    assert desk.reserve(refused, 100.0, 2.9) is None
+    assert refused.retry_after == pytest.approx(3.0)
+    assert desk.ledger.sole == state and not desk.lines
+
+
+def test_a_reservation_is_kept_whatever_happens_before_it() -> None:
+    """Tokens that were promised for a time are there then, though the one ahead went away and others came."""
+    desk = desk_of((1.0, 5.0))
+    assert desk.take(waiter(5.0), 100.0)
+    first, second = waiter(5.0), waiter(1.0)
+    assert desk.reserve(first, 100.0, inf) == 5.0
+    assert desk.reserve(second, 100.0, inf) == 6.0
+    desk.withdraw(first, 100.0)
+    assert not desk.take(waiter(5.0), 105.5), "one of the five is owed"
+    assert desk.take(waiter(4.0), 105.5)
+    assert desk.outlook(None, (1.0,), 1, 106.0)[0][0] == 0.5
+
+
+def test_cancelling_every_reservation_leaves_no_trace() -> None:
+    """In whatever order reservations are taken back, the bucket is as it was."""
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        desk = desk_of((1.0, 1.0))
+        assert desk.take(waiter(1.0), 100.0)
+        before = desk.ledger.sole
+        reserved = [waiter(1.0) for _ in range(3)]
+        assert [desk.reserve(each, 100.0, inf) for each in reserved] == [1.0, 2.0, 3.0]
+        for index in order:
+            desk.withdraw(reserved[index], 100.0)
+        assert desk.ledger.sole == before and not desk.lines
+        assert desk.take(waiter(1.0), 101.0)
+
+
+def test_a_key_without_room_is_turned_away() -> None:
+    """The desk asks the table before anything else."""
+    desk = desk_of((1.0, 1.0), max_keys=1)
+    assert desk.has_room("a", 100.0) and desk.take(waiter(1.0, key="a"), 100.0)
+    assert not desk.has_room("b", 100.5) and desk.has_room("b", 101.0)
+
+
+def test_many_who_leave_are_cleared_away() -> None:
+    """The line holds those who wait, not those who did."""
+    desk = desk_of((1.0, 1.0))
+    assert desk.take(waiter(1.0), 100.0)
+    crowd = [waiter(1.0) for _ in range(1000)]
+    for each in crowd:
+        assert desk.join(each, 100.0, inf)
+    for each in crowd[1:]:
+        desk.withdraw(each, 100.0)
+    assert len(desk.lines[None]._ranks[1].queue) < 50
+    assert run_out(desk, 100.0) == {crowd[0].number: 101.0}
+
+
+def test_lines_of_different_keys_have_nothing_to_do_with_one_another() -> None:
+    """A crowd on one key delays nobody on another."""
+    desk = desk_of((1.0, 1.0))
+    for key in ("a", "b"):
+        assert desk.take(waiter(1.0, key=key), 100.0)
+    for _ in range(50):
+        assert desk.join(waiter(1.0, key="a"), 100.0, inf)
+    other = waiter(1.0, key="b")
+    assert desk.join(other, 100.0, 1.0)
+    desk.pump(101.0)
+    assert other in desk.ended and len(desk.ended) == 2
+
+
+def test_a_reset_serves_those_who_wait_and_owes_nothing() -> None:
+    """Buckets filled by hand serve the line in order."""
+    desk = desk_of((1.0, 3.0))
+    assert desk.take(waiter(3.0), 100.0)
+    crowd = [waiter(2.0) for _ in range(3)]
+    for each in crowd:
+        assert desk.join(each, 100.0, inf)
+    assert desk.reserve(waiter(1.0), 100.0, inf) == 7.0
+    desk.reset(None, 100.0)
+    assert desk.ended == crowd[:1]
+    assert run_out(desk, 100.0) == {crowd[1].number: 101.0, crowd[2].number: 103.0}
+    desk.reset("nobody", 100.0)
+    assert desk.ended == crowd[:1]
+
+
+def test_who_is_not_there_any_more_can_be_dropped() -> None:
+    """All waiters but some are forgotten at once, and those who stay move up."""
+    desk = desk_of((1.0, 1.0))
+    for key in ("a", "b"):
+        assert desk.take(waiter(1.0, key=key), 100.0)
+    crowd = [waiter(1.0, key=key) for key in ("a", "a", "a", "b")]
+    for each in crowd:
+        assert desk.join(each, 100.0, inf)
+    assert desk.waiting == 4
+    desk.abandon(crowd[2:3], 100.0)
+    assert desk.waiting == 1 and list(desk.lines) == ["a"]
+    assert run_out(desk, 100.0) == {crowd[2].number: 101.0}
+
+
+def test_undoing_a_claim_that_got_nothing_does_nothing() -> None:
+    """Neither a refused claim nor one whose wait has failed has anything to hand back."""
+    desk = desk_of((1.0, 1.0))
+    assert desk.take(waiter(1.0), 100.0)
+    state = desk.ledger.sole
+    refused = waiter(1.0)
+    assert not desk.take(refused, 100.0) and not desk.join(refused, 100.0, 0.5)
+    desk.withdraw(refused, 100.0)
+    desk.withdraw(Claim(None, (1.0,), 1), 100.0)
+    assert desk.ledger.sole == state and not desk.lines
+
+
+def test_a_reset_forgives_also_where_some_reservations_were_taken_back() -> None:
+    """After a reset nothing is owed, and cancelling what was owed gives nothing more."""
+    desk = desk_of((1.0, 3.0))
+    assert desk.take(waiter(3.0), 100.0)
+    reserved = [waiter(1.0) for _ in range(3)]
+    for each in reserved:
+        desk.reserve(each, 100.0, inf)
+    desk.withdraw(reserved[2], 100.0)
+    desk.reset(None, 100.0)
+    assert not desk.lines and desk.take(waiter(3.0), 100.0)
+    desk.withdraw(reserved[0], 100.0)
+    assert not desk.take(waiter(0.1), 100.0)

@@ -166,6 +166,21 @@ def test_within_counts_from_the_first_attempt() -> None:
     assert run(100.0, within=10.0).next_delay(109.0, 0.5) is None
 
 
+def test_a_clock_that_steps_back_buys_no_time() -> None:
+    """A reading that is older than the last one counts as the last one, so `within` is never longer than it says."""
+    call = run(100.0, within=10.0, attempts=99)
+    assert call.next_delay(108.0, 0.5) == 1.0
+    assert call.next_delay(50.0, 0.5) == 1.0
+    assert call.next_delay(108.5, 0.5) == 1.0
+    assert call.next_delay(109.0, 0.5) is None
+    again = run(100.0, within=10.0, attempts=99)
+    assert again.next_delay(109.5, 0.5) is None
+    assert again.next_delay(100.0, 0.5) is None
+    fresh = run(100.0, within=10.0)
+    assert fresh.next_delay(0.0, 0.5, hint=9.9) == 9.9
+    assert run(100.0, within=10.0).next_delay(0.0, 0.5, hint=10.0) is None
+
+
 def test_a_hint_that_would_pass_the_limit_ends_the_run_at_once() -> None:
     """An obeyed hint counts as a sleep: one that reaches past `within` is not slept."""
     call = run(within=10.0)

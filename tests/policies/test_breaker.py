@@ -517,6 +517,16 @@ def test_a_reset_makes_old_isolations_void() -> None:
     assert breaker.state == "isolated"
 
 
+@pytest.mark.parametrize("reason", [None, 3, True, OSError("no")])
+def test_the_reason_of_an_isolation_is_text(reason: Any) -> None:
+    """Anything else is refused, with the value, and isolates nothing."""
+    breaker = CircuitBreaker()
+    with pytest.raises(TypeError) as refused:
+        breaker.isolate(reason)
+    assert str(refused.value) == f"reason must be a string, got {reason!r}"
+    assert breaker.state == "closed"
+
+
 def test_open_and_close_by_hand() -> None:
     """The switch works at once, forgets what there was, and does nothing while isolated."""
     clock = VirtualClock()

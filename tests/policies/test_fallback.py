@@ -406,7 +406,10 @@ def test_misuse_says_what_to_write() -> None:
 def test_replace_swaps_value_and_call() -> None:
     """A changed copy may have another substitute of either kind; the old one is not touched."""
     fallback = Fallback(on=ZeroDivisionError, value="old", name="f")
-    fails = lambda: 1 // 0  # noqa: E731
+
+    def fails() -> Any:
+        return 1 // 0
+
     assert fallback.replace(value="new").call(fails) == "new"
     by_call = fallback.replace(call=lambda error: str(error))
     assert by_call.call(fails) == "integer division or modulo by zero"

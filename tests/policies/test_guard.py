@@ -10,6 +10,7 @@ import pytest
 
 from resilience import CircuitBreaker, CircuitOpen, Fallback, Pipeline, Retry, SlowRate, TimedOut, Timeout
 from resilience.events import CallSucceeded, LateResult
+from resilience.policies._gate import GatePolicy
 from resilience.testing import VirtualClock
 from tests.colours import Colour, async_colours, every_colour
 from tests.policies.test_breaker import Boom, half_open
@@ -96,7 +97,7 @@ async def test_where_results_are_judged_a_block_must_say_what_it_made(colour: Co
         g.set_result(503)
     assert counts(breaker) == (1, 1)
     with pytest.raises(
-        RuntimeError, match=r"circuit_breaker has on_result, so the block must say .* g\.set_result\(x\)"
+        RuntimeError, match=r"circuit_breaker has on_result, so the block must say .* g\.set_result\(x\)$"
     ):
         async with colour.guard(breaker):
             pass
@@ -155,7 +156,9 @@ async def test_a_guard_serves_one_block(colour: Colour) -> None:
     breaker.open()
     colour.clock.advance(30)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match=r"a guard serves one block: call policy\.guard\(\) again"):
+        with pytest.raises(
+            RuntimeError, match=r"^a guard serves one block: call policy\.guard\(\) again for the next$"
+        ):
             if colour.is_async:
                 async with guard:
                     pytest.fail("entered")
@@ -253,14 +256,31 @@ def test_a_cost_belongs_to_a_throttle() -> None:
     """`g.settle(n)` in a breaker's or a timeout's block is an error that says so."""
     with (
         CircuitBreaker().guard() as g,
-        pytest.raises(TypeError, match=r"CircuitBreaker has no cost to settle: g\.settle\(n\) belongs to a Throttle"),
+        pytest.raises(TypeError, match=r"^CircuitBreaker has no cost to settle: g\.settle\(n\) belongs to a Throttle$"),
     ):
         g.settle(3)
     with (
         Timeout(1, thread=False).guard() as scope,
-        pytest.raises(TypeError, match=r"this policy has no cost to settle: g\.settle\(n\) belongs to a Throttle"),
+        pytest.raises(TypeError, match=r"^this policy has no cost to settle: g\.settle\(n\) belongs to a Throttle$"),
     ):
         scope.settle(3)
+
+
+def test_a_gate_of_your_own_must_say_whom_it_admits() -> None:
+    """A subclass without `_admit` says what it lacks, in a call and in a block."""
+
+    class Mine(GatePolicy):
+        _permit = -1
+        _clean = -2
+        _timed = False
+
+        def __init__(self) -> None:
+            self._setup(None, None, {})
+
+    with pytest.raises(TypeError, match=r"^Mine does not say whom it admits: define _admit$"):
+        Mine().call(int)
+    with pytest.raises(TypeError, match="define _admit"), Mine().guard():
+        pytest.fail("entered")
 
 
 def test_policies_that_cannot_guard_say_why() -> None:
