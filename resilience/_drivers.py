@@ -199,20 +199,21 @@ def _loop_sync(loop: Loop, fn: Fn) -> Fn:
     def retried(*args: Any, **kwargs: Any) -> Any:
         if HUB.heard:
             return watched(*args, **kwargs)
-        mark = None
+        mark: Mark | None = None
+        call: RetryCall | None = None
         try:
             while True:
                 try:
                     return fn(*args, **kwargs)
                 except Exception as error:
                     delay = loop._plainly(error, mark)
-                    if delay is None:
+                    if delay < 0.0:
                         if mark is not None:
                             mark.leave()
                         call, mark = loop._begin_late(error, mark), None
                         if call is None:
                             raise
-                if delay is None:
+                if call is not None:
                     return _repeat(call, fn, args, kwargs)
                 if mark is None:
                     mark = Mark()
@@ -250,20 +251,21 @@ def _loop_async(loop: Loop, fn: Fn) -> Fn:
     async def retried(*args: Any, **kwargs: Any) -> Any:
         if HUB.heard:
             return await watched(*args, **kwargs)
-        mark = None
+        mark: Mark | None = None
+        call: RetryCall | None = None
         try:
             while True:
                 try:
                     return await fn(*args, **kwargs)
                 except Exception as error:
                     delay = loop._plainly(error, mark)
-                    if delay is None:
+                    if delay < 0.0:
                         if mark is not None:
                             mark.leave()
                         call, mark = loop._begin_late(error, mark), None
                         if call is None:
                             raise
-                if delay is None:
+                if call is not None:
                     return await _repeat_async(call, fn, args, kwargs)
                 if mark is None:
                     mark = Mark()

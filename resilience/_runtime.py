@@ -68,8 +68,10 @@ def _holds_exit(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit) or any(map(_holds_exit, _parts(error)))
 
 
-def _parts(error: Any) -> tuple[BaseException, ...]:
+def _parts(error: BaseException) -> tuple[BaseException, ...]:
     """The parts of a group that is more than an ordinary error."""
-    is_more = isinstance(error, BaseExceptionGroup) and not isinstance(error, Exception)
-    parts: tuple[BaseException, ...] = getattr(error, "exceptions", ()) if is_more else ()
+    group: Any = error
+    if not isinstance(group, BaseExceptionGroup) or isinstance(group, Exception):
+        return ()
+    parts: tuple[BaseException, ...] = getattr(error, "exceptions", ())
     return parts

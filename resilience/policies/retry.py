@@ -138,19 +138,16 @@ class Retry(Policy["Never"]):
     def _begin(self, *, cuts: bool) -> RetryCall:
         return RetryCall(self, cuts)
 
-    def _plainly(self, error: Exception, mark: Mark | None) -> float | None:
-        """Seconds to wait before the next attempt, in the plainest of cases; None where there is more to think of."""
+    def _plainly(self, error: Exception, mark: Mark | None) -> float:
+        """Seconds to wait before the next attempt, in the plainest of cases; below 0 where there is more to it."""
         plan = self._plan
         attempt, previous = (1, 0.0) if mark is None else (mark.attempt, mark.delay)
-        if (
-            attempt >= plan.attempts
-            or type(error) not in self._matcher.sure
-            or current.get() is not mark
-            or hint_of(error)
-        ):
-            return None
+        if attempt >= plan.attempts or type(error) not in self._matcher.sure:
+            return -1.0
+        if current.get() is not mark or hint_of(error):
+            return -1.0
         delay = plan.backoff(attempt, previous, self._rng())
-        return delay if type(delay) is float and 0.0 <= delay < inf else None
+        return delay if type(delay) is float and 0.0 <= delay < inf else -1.0
 
     def _begin_late(self, error: Exception, mark: Mark | None) -> RetryCall | None:
         """Begin after an attempt has failed without us; None where that was the last."""
