@@ -120,17 +120,28 @@ class Bound:
         Raises:
             RuntimeError: a cut is asked for, and no task runs here.
         """
-        self._cut = None
         self.parent = current.get()
         self._token = current.set(self)
         if cuts:
             try:
-                cut = _TrioCut() if current_runtime() == "trio" else _AsyncioCut()
-                cut.start(self.own_left())
+                tightest = self._tightest_uncut()
+                outer = None if tightest is self else tightest
+                cut = _TrioCut(outer) if current_runtime() == "trio" else _AsyncioCut(outer)
+                cut.start(tightest.own_left())
             except BaseException:
                 self.leave()
                 raise
             self._cut = cut
+
+    def _tightest_uncut(self) -> Bound:
+        """The tightest of this bound and those around it that cut nothing themselves: what a cut is made for."""
+        tightest: Bound = self
+        bound = self.parent
+        while bound is not None and bound._cut is None:
+            if bound.own_left() < tightest.own_left():
+                tightest = bound
+            bound = bound.parent
+        return tightest
 
     def leave(self) -> None:
         """Stand around nothing any more."""
@@ -144,7 +155,7 @@ class Bound:
     ) -> bool | None:
         self.leave()
         if self._cut is not None and self._cut.stop(error):
-            raise self.late() from error
+            raise (self._cut.outer or self).late() from error
         return None
 
 
@@ -181,13 +192,15 @@ class Scope(Bound):
 
 
 class _AsyncioCut:
-    __slots__ = ("_cancelling", "_task", "_timer", "called")
+    __slots__ = ("_cancelling", "_task", "_timer", "called", "outer")
 
     _cancelling: int
     _task: asyncio.Task[object]
     _timer: asyncio.TimerHandle
 
-    def __init__(self) -> None:
+    def __init__(self, outer: Bound | None) -> None:
+        # Never the bound that cuts, which knows this cut: the two would keep each other alive.
+        self.outer = outer
         self.called = False
 
     def start(self, seconds: float) -> None:
@@ -216,10 +229,13 @@ class _AsyncioCut:
 
 
 class _TrioCut:
-    __slots__ = ("_scope",)
+    __slots__ = ("_scope", "outer")
 
     # trio need not be installed, so its types are not named.
     _scope: Any
+
+    def __init__(self, outer: Bound | None) -> None:
+        self.outer = outer
 
     @property
     def called(self) -> bool:
