@@ -13,6 +13,7 @@ policy of your own, or another pipeline, fits anywhere.
 from __future__ import annotations
 
 import warnings
+from types import FunctionType
 
 from resilience.errors import PipelineWarning
 from resilience.policies._base import Policy
@@ -85,7 +86,11 @@ class Pipeline(Policy[F_co]):
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
         for part in reversed(self._policies):
-            fn = part.bind(fn)
+            bound: Any = part.bind(fn)
+            if bound is not fn and isinstance(bound, FunctionType):
+                # A part further out may name a parameter of the function, so its signature has to show through.
+                bound.__wrapped__ = fn  # type: ignore[attr-defined]
+            fn = bound
         return fn
 
     def check(self) -> list[str]:
