@@ -208,9 +208,10 @@ def _loop_sync(loop: Loop, fn: Fn) -> Fn:
                 except Exception as error:
                     delay = loop._plainly(error, mark)
                     if delay < 0.0:
-                        if mark is not None:
-                            mark.leave()
-                        call, mark = loop._begin_late(error, mark), None
+                        late, mark = mark, None
+                        if late is not None:
+                            late.leave()
+                        call = loop._begin_late(error, late)
                         if call is None:
                             raise
                 if call is not None:
@@ -260,9 +261,10 @@ def _loop_async(loop: Loop, fn: Fn) -> Fn:
                 except Exception as error:
                     delay = loop._plainly(error, mark)
                     if delay < 0.0:
-                        if mark is not None:
-                            mark.leave()
-                        call, mark = loop._begin_late(error, mark), None
+                        late, mark = mark, None
+                        if late is not None:
+                            late.leave()
+                        call = loop._begin_late(error, late)
                         if call is None:
                             raise
                 if call is not None:

@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any
 
     from resilience.clock import Clock
     from resilience.errors import TimedOut
@@ -69,15 +69,15 @@ class Bound:
 
     Attributes:
         attempt: the number of the attempt that runs inside, where the bound belongs to a retry; 0 elsewhere.
-        depth: how many retries are around that one; -1 elsewhere.
+        depth: how many retries are around that one; only where there is one.
         limit: the reading of `clock` at which the time is over; `math.inf` for never.
     """
 
     attempt = 0
-    depth = -1
 
     if TYPE_CHECKING:
         clock: Clock
+        depth: int
         limit: float
         parent: Bound | None
         _cut: _AsyncioCut | _TrioCut | None
@@ -144,11 +144,11 @@ class Bound:
         return tightest
 
     def leave(self) -> None:
-        """Stand around nothing any more."""
+        """Stand around nothing any more. Leaving twice is leaving once."""
         try:
             current.reset(self._token)
-        except ValueError:
-            return  # opened in another context, which is no business of whoever runs this
+        except (ValueError, RuntimeError):
+            return  # opened in another context, which is no business of whoever runs this, or left already
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -171,7 +171,7 @@ class Scope(Bound):
         clock: Clock,
         error: type[TimedOut] = DeadlineExceeded,
         *,
-        cuts: bool = False,
+        cuts: bool,
     ) -> None:
         self.policy = policy
         self.seconds = seconds
@@ -184,11 +184,10 @@ class Scope(Bound):
         """The error that says that this bound has passed."""
         return self.error(self.policy, self.seconds)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> None:
         refuse_if_late()
         self.limit = ends_at(self.clock.now(), self.seconds)
         self.open(self.cuts)
-        return self
 
 
 class _AsyncioCut:

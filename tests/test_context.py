@@ -184,6 +184,16 @@ def test_the_tightest_of_the_passed_deadlines_is_named() -> None:
         assert (type(refused.value), refused.value.seconds) == (TimedOut, 2.0)
 
 
+def test_of_deadlines_that_end_together_the_inner_one_is_named() -> None:
+    """A tie between deadlines that cut nothing is the innermost one's."""
+    clock = VirtualClock()
+    with context.deadline(2, clock=clock), Timeout(2, thread=False, name="inner", clock=clock).guard():
+        clock.advance(2)
+        with pytest.raises(DeadlineExceeded) as caught:
+            context.check()
+    assert caught.value.policy == "inner"
+
+
 @async_colours
 async def test_of_two_cuts_the_outer_one_wins_its_tie(colour: Colour) -> None:
     """When an inner and an outer deadline end at the same moment, the outer one's error is raised."""

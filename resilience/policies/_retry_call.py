@@ -94,11 +94,9 @@ class RetryCall(RetryRun, Bound):
         name, tell = policy._name or "retry", policy._tell
         if tell is not None:
             tell(build(AttemptFailed, (name, "retry", now(), self.attempt, self.depth, error, result)))
-        u = self._drawn
+        u, self._drawn = self._drawn, None
         if u is None:
-            u = policy._rng()
-        else:
-            self._drawn = None
+            u = policy._rng() if self.attempt < self.plan.attempts else 0.0
         left = None if self.parent is None and self._cut is None else self._left_outside()
         delay = self.next_delay(now(), u, hint, left)
         if delay is None:
@@ -120,6 +118,8 @@ class RetryCall(RetryRun, Bound):
 
     def forecast(self) -> float | None:
         """What will be waited if the running attempt fails without a hint; None if it is the last. It comes true."""
+        if self.attempt >= self.plan.attempts:
+            return None
         if self._drawn is None:
             self._drawn = self.policy._rng()
         return self.expected_delay(self.clock.now(), self._drawn, self._left_outside())
@@ -135,11 +135,9 @@ class RetryCall(RetryRun, Bound):
     def pause(self) -> None:
         """Wait for what is due, if anything is."""
         if self.delay > 0.0:
-            delay, self.delay = self.delay, 0.0
-            self.policy._pause(delay)
+            self.policy._pause(self.delay)
 
     async def pause_async(self) -> None:
         """Wait in the running event loop for what is due, if anything is."""
         if self.delay > 0.0:
-            delay, self.delay = self.delay, 0.0
-            await self.policy._pause_async(delay)
+            await self.policy._pause_async(self.delay)

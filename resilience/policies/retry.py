@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["Retry"]
 
 _DEFAULT_BACKOFF = exponential()
+_NUMBERS = (float, int)
 
 
 class Retry(Policy["Never"]):
@@ -147,7 +148,10 @@ class Retry(Policy["Never"]):
         if current.get() is not mark or hint_of(error):
             return -1.0
         delay = plan.backoff(attempt, previous, self._rng())
-        return delay if type(delay) is float and 0.0 <= delay < inf else -1.0
+        try:
+            return delay if 0.0 <= delay < inf else -1.0
+        except TypeError:
+            return -1.0
 
     def _begin_late(self, error: Exception, mark: Mark | None) -> RetryCall | None:
         """Begin after an attempt has failed without us; None where that was the last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import datetime as dt
 import math
 from typing import Any
@@ -226,20 +227,48 @@ async def test_backoff_in_all_its_forms(colour: Colour, given: Any, sleeps: list
 
 @every_colour
 async def test_chance_comes_from_rng(colour: Colour) -> None:
-    """Each retry draws one number from `rng`, and none is drawn where nothing fails."""
-    drawn = iter([0.1, 0.9])
-    retry = Retry(on=OSError, backoff=backoff.constant(10, jitter="full"), rng=lambda: next(drawn))
-    await colour.call(retry, colour.function(["page"]))
-    await colour.call(retry, colour.function([OSError(), OSError(), "page"]))
-    assert colour.clock.sleeps == [1.0, 9.0]
+    """Each retry draws one number from `rng`, and none is drawn where nothing fails or nothing more is tried."""
+    drawn = iter([0.1, 0.9, 0.2, 0.8] * 3)
+    plain = Retry(on=OSError, backoff=backoff.constant(10, jitter="full"), rng=lambda: next(drawn))
+    for retry in (plain, plain.replace(within=1000), plain.replace(on=(OSError, KeyError), ignore=KeyError)):
+        colour.clock.sleeps.clear()
+        await colour.call(retry, colour.function(["page"]))
+        await colour.call(retry, colour.function([OSError(), OSError(), "page"]))
+        with pytest.raises(OSError):
+            await colour.call(retry, colour.function([OSError(), ...]))
+        assert colour.clock.sleeps == [1.0, 9.0, 2.0, 8.0]
+    assert next(drawn, None) is None
 
 
 @every_colour
 async def test_a_backoff_that_answers_junk_is_an_error(colour: Colour) -> None:
-    """A backoff of one's own that answers no delay is told so, after the one attempt that failed."""
+    """A backoff of one's own that answers no delay is told so, after the attempt that failed, first or later."""
     fetch = colour.function([OSError()])
     with pytest.raises(ValueError, match="must answer a number of seconds, 0 or more, got nan"):
         await colour.call(Retry(on=OSError, backoff=lambda *_: math.nan), fetch)
+    errors = [OSError(), OSError()]
+    before = dict(contextvars.copy_context())
+    with pytest.raises(TypeError, match="must answer a number of seconds, 0 or more, got 'soon'") as caught:
+        await colour.call(
+            Retry(on=OSError, backoff=lambda retry, *_: 0.0 if retry == 1 else "soon"), colour.function(errors)
+        )
+    assert caught.value.__context__ is errors[1]
+    assert dict(contextvars.copy_context()) == before
+
+
+@every_colour
+async def test_a_backoff_may_answer_whole_seconds(colour: Colour) -> None:
+    """A backoff of one's own may return an int; it is asked once for each delay."""
+    asked: list[int] = []
+
+    def grow(retry: int, previous: float, u: float) -> int:
+        asked.append(retry)
+        return int(previous) + 1
+
+    fetch = colour.function([OSError(), OSError(), OSError(), "page"])
+    await colour.call(Retry(on=OSError, attempts=4, backoff=grow), fetch)
+    assert colour.clock.sleeps == [1.0, 2.0, 3.0]
+    assert asked == [1, 2, 3]
 
 
 # --- what is never retried --------------------------------------------------------------------------------------------

@@ -49,13 +49,14 @@ async def test_the_story_of_a_call_that_succeeds_at_last(colour: Colour) -> None
 async def test_the_story_of_a_call_that_fails(colour: Colour) -> None:
     """When attempts run out, the last failure is followed by one `RetryGaveUp` that sums up."""
     last = OSError(2)
-    retry = Retry(on=OSError, attempts=2, backoff=4, name="fetch")
+    retry = Retry(on=OSError, attempts=2, backoff=4)
     events = told(retry)
     with pytest.raises(OSError):
         await colour.call(retry, colour.function([OSError(1), last]))
     assert brief(events) == ["AttemptFailed", "RetryScheduled", "AttemptFailed", "RetryGaveUp"]
+    assert {(event.policy, event.kind) for event in events} == {("retry", "retry")}
     assert events[-1] == RetryGaveUp(
-        "fetch", "retry", 4.0, attempts=2, depth=0, waited=4.0, reason="attempts", error=last
+        "retry", "retry", 4.0, attempts=2, depth=0, waited=4.0, reason="attempts", error=last
     )
 
 

@@ -437,7 +437,7 @@ async def test_a_gate_inside_sees_a_cut_as_a_failure_and_a_departure_as_nothing(
     breaker = CircuitBreaker(1, on=OSError, cooldown=1000)
     protected = Pipeline(Timeout(5), breaker)
     job = colour.start(protected(colour.function([(100, "never")])))
-    await colour.sleep(1)
+    await colour.sleep(4.5)
     job.cancel()
     await job.outcome()
     assert breaker.state == "closed"
