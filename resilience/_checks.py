@@ -21,9 +21,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
-    from typing import Any, TypeGuard, TypeVar, overload
+    from typing import Any, TypeAlias, TypeGuard, TypeVar, overload
 
     C = TypeVar("C", bound=Callable[..., Any])
+    Duration: TypeAlias = float | timedelta
+    """Seconds, or a timedelta."""
 
 __all__ = [
     "callable_or_none",

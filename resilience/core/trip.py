@@ -23,9 +23,9 @@ from resilience.core.verdict import FAILURE, IGNORED, SUCCESS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from datetime import timedelta
     from typing import Any, NoReturn, Protocol
 
+    from resilience._checks import Duration
     from resilience.core.verdict import Verdict
 
     class Tally(Protocol):
@@ -149,7 +149,7 @@ class FailureRate(_Numbers):
         ratio: float = 0.5,
         *,
         calls: int | None = None,
-        window: float | timedelta | None = None,
+        window: Duration | None = None,
         minimum_calls: int | None = None,
     ) -> None:
         self._fill(share("ratio", ratio), *_window(calls, window, minimum_calls))
@@ -183,9 +183,9 @@ class SlowRate(_Numbers):
         self,
         ratio: float = 0.8,
         *,
-        slower_than: float | timedelta,
+        slower_than: Duration,
         calls: int | None = None,
-        window: float | timedelta | None = None,
+        window: Duration | None = None,
         minimum_calls: int | None = None,
     ) -> None:
         seen = _window(calls, window, minimum_calls)
@@ -221,7 +221,7 @@ def _trip(given: object) -> Trip:
 
 
 def _window(
-    calls: int | None, window: float | timedelta | None, minimum_calls: int | None
+    calls: int | None, window: Duration | None, minimum_calls: int | None
 ) -> tuple[int | None, float | None, int]:
     if calls is not None and window is not None:
         raise ValueError(f"give calls or window, not both, got calls={calls!r} and window={window!r}")
