@@ -144,11 +144,11 @@ class Bound:
         return tightest
 
     def leave(self) -> None:
-        """Stand around nothing any more. Leaving twice is leaving once."""
+        """Stand around nothing any more."""
         try:
             current.reset(self._token)
-        except (ValueError, RuntimeError):
-            return  # opened in another context, which is no business of whoever runs this, or left already
+        except ValueError:
+            return  # opened in another context, which is no business of whoever runs this
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -546,7 +546,7 @@ def test_every_transition_once_and_in_order_under_eight_threads(monkeypatch: pyt
 
     with switching_often():
         run_threads(8, work)
-    assert len(done) > 100
+    assert len(done) > 10
     assert told(heard) == done
     assert all(a.state == b.previous for a, b in itertools.pairwise(heard))
     assert [e.at for e in everything] == sorted(e.at for e in everything)

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 __all__ = ["Retry"]
 
 _DEFAULT_BACKOFF = exponential()
-_NUMBERS = (float, int)
 
 
 class Retry(Policy["Never"]):
