@@ -165,6 +165,17 @@ def test_an_event_is_told_before_the_call_that_caused_it_returns() -> None:
     assert breaker.state == "open"
 
 
+def test_a_transition_is_told_before_the_call_that_it_admits_begins() -> None:
+    """The first trial is told of as it goes in, not when it comes out."""
+    clock = VirtualClock()
+    breaker = CircuitBreaker(cooldown=10, clock=clock)
+    breaker.open()
+    heard: list[Any] = []
+    breaker.listen(heard.append)
+    clock.advance(10)
+    assert breaker.call(lambda: told(heard)) == ["open>half_open"]
+
+
 def test_successes_are_told_from_the_moment_somebody_listens() -> None:
     """Listening and stopping take effect for calls that are under way, in every form."""
     breaker = CircuitBreaker()
@@ -238,6 +249,26 @@ def test_nobody_listening_means_that_nothing_is_built() -> None:
     stop_all()
     assert not (breaker._channel.heard or other._channel.heard or CircuitBreaker()._channel.heard)
     assert HUB.heard or not any(policy._channel.heard for policy in live)
+
+
+def test_an_event_that_nobody_hears_is_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A breaker goes through all that can happen to it without building one."""
+    monkeypatch.setattr(Event, "__init__", lambda *_, **__: pytest.fail("an event was made"))
+    clock = VirtualClock()
+    breaker = CircuitBreaker(1, cooldown=10, trial_lease=1, clock=clock)
+    old = breaker.guard()
+    old.__enter__()
+    fail(breaker)
+    old.__exit__(None, None, None)
+    with pytest.raises(CircuitOpen):
+        breaker.call(int)
+    clock.advance(10)
+    for _ in range(2):
+        breaker.guard().__enter__()
+        clock.advance(1)
+    breaker.call(int)
+    breaker.isolate().release()
+    assert breaker.state == "closed"
 
 
 def test_a_global_listener_hears_every_policy_of_every_age() -> None:

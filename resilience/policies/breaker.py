@@ -96,7 +96,7 @@ class CircuitBreaker(GatePolicy):
         name: str | None = None,
         clock: Clock | None = None,
     ) -> None:
-        arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
+        arguments = {key: value for key, value in locals().items() if key != "self"}
         if on is None:
             raise wrong_type("on", "an exception type, a tuple of them or a predicate", on)
         self._matcher = Matcher(on, ignore, on_result)
@@ -110,8 +110,6 @@ class CircuitBreaker(GatePolicy):
         self._timed = any(isinstance(each, _trip.SlowRate) for each in trips)
         self._last_error: tuple[str, str] | None = None
         self._abandoned: collections.deque[tuple[int, float]] = collections.deque()
-        self._permit = ASK
-        self._clean = _TELL_ALL
         self._setup(name, clock, arguments)
         self._listeners_changed()
 

@@ -521,8 +521,8 @@ def test_isolations_are_counted() -> None:
     it = circuit()
     one, other = it.isolate("one", 0.0), it.isolate("other", 1.0)
     assert one != other and it.since == 0.0 and it.reason() == "other"
-    assert it.release(other, 2.0)
-    assert not it.release(other, 2.0)
+    assert it.release(other, 2.0) is True
+    assert it.release(other, 2.0) is False
     assert it.state is ISOLATED and it.reason() == "one"
     assert it.release(one, 3.0)
     assert it.state is CLOSED

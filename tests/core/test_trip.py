@@ -70,8 +70,8 @@ def test_consecutive_is_clean_while_no_failure_counts() -> None:
 
 def test_a_rate_is_never_clean() -> None:
     """Every success changes a share."""
-    assert not FailureRate().start().clean
-    assert not SlowRate(slower_than=1).start().clean
+    assert FailureRate().start().clean is False
+    assert SlowRate(slower_than=1).start().clean is False
 
 
 # --- shares of the last calls -----------------------------------------------------------------------------------------

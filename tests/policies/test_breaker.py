@@ -238,6 +238,34 @@ async def test_slow_calls_open_it_and_a_slow_trial_opens_it_again(colour: Colour
     assert breaker.state == "closed"
 
 
+@in_every_form
+@every_colour
+async def test_time_counts_where_only_one_of_several_trips_asks_for_it(colour: Colour, form: str) -> None:
+    """A `SlowRate` beside another trip is enough for calls to be timed."""
+    breaker = CircuitBreaker((5, SlowRate(1.0, slower_than=2, calls=1)), clock=colour.clock)
+
+    async def slow() -> None:
+        await colour.sleep(3)
+
+    await through(colour, breaker, form, slow)
+    assert breaker.state == "open"
+
+
+@in_every_form
+@every_colour
+async def test_an_error_that_is_neutral_is_not_slow_either(colour: Colour, form: str) -> None:
+    """What `on` does not name says nothing, however long it took."""
+    breaker = CircuitBreaker(SlowRate(1.0, slower_than=0.5, calls=1), on=Boom, clock=colour.clock)
+
+    async def slow() -> None:
+        await colour.sleep(3)
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        await through(colour, breaker, form, slow)
+    assert (breaker.state, breaker.snapshot()["calls"]) == ("closed", 0)
+
+
 @every_colour
 async def test_a_time_window_through_the_policy(colour: Colour) -> None:
     """Failures out of the window do not count, those within do."""

@@ -9,7 +9,7 @@ import pytest
 
 from resilience import CircuitBreaker, CircuitOpen, FailureRate, SlowRate
 from resilience.testing import VirtualClock
-from tests.policies.test_breaker import Boom, after
+from tests.policies.test_breaker import Boom, after, by_hand, works
 
 
 class WillfulClock:
@@ -131,6 +131,12 @@ def test_a_success_of_a_clean_breaker_reads_no_clock() -> None:
     assert fn() == breaker.call(lambda: "fine") == "fine"
     with breaker.guard():
         pass
+
+    async def on_a_loop() -> str:
+        async with breaker.guard():
+            return await breaker.call(works)
+
+    assert by_hand(on_a_loop()) == "fine"
 
 
 @pytest.mark.parametrize("opened_at", [0.1, 1.9, 6.3, 1e6 + 0.7, 1e9 + 0.1, 4e9])

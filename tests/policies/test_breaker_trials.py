@@ -571,6 +571,32 @@ def test_garbage_generators_hang_nobody() -> None:
     assert any(isinstance(event, CircuitOpened) for event in events)
 
 
+@pytest.mark.parametrize("who", ["a call", "an ending", "a look"])
+def test_a_place_left_while_the_breaker_was_at_work_is_free_for_whoever_comes_next(who: str) -> None:
+    """It comes back as of the moment at which it was left, before anything else is decided."""
+    clock = VirtualClock()
+    breaker = half_open(clock, trials=2, trial_lease=5)
+    late = heard_by(breaker, LateResult)
+
+    @breaker
+    def generates():
+        yield
+
+    steps, other = generates(), breaker.guard()
+    next(steps)
+    clock.advance(4)
+    other.__enter__()
+    with breaker._lock:
+        steps.close()
+    if who == "a call":
+        assert breaker.call(lambda: "fine") == "fine"
+    clock.advance(2)
+    if who == "an ending":
+        other.__exit__(None, None, None)
+    assert breaker.snapshot()["trials"] == (0 if who == "an ending" else 1)
+    assert late == []
+
+
 # --- leases -----------------------------------------------------------------------------------------------------------
 
 
