@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from resilience.core.trip import Consecutive, FailureRate, SlowRate
     from resilience.errors import (
         BlockingWarning,
+        BulkheadFull,
         CircuitOpen,
         DeadlineExceeded,
+        LimitExceeded,
+        LoadShed,
         PipelineWarning,
         Rejected,
         ResilienceError,
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from resilience.pipeline import Pipeline
     from resilience.policies._base import Policy
     from resilience.policies.breaker import CircuitBreaker
+    from resilience.policies.budget import RetryBudget
+    from resilience.policies.bulkhead import Bulkhead
     from resilience.policies.fallback import Fallback
     from resilience.policies.retry import Retry
     from resilience.policies.throttle import Reservation, Throttle
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BlockingWarning": "resilience.errors",
+    "Bulkhead": "resilience.policies.bulkhead",
+    "BulkheadFull": "resilience.errors",
     "CircuitBreaker": "resilience.policies.breaker",
     "CircuitOpen": "resilience.errors",
     "CircuitState": "resilience.core.breaker",
@@ -40,6 +47,8 @@ _HOMES = {
     "DeadlineExceeded": "resilience.errors",
     "FailureRate": "resilience.core.trip",
     "Fallback": "resilience.policies.fallback",
+    "LimitExceeded": "resilience.errors",
+    "LoadShed": "resilience.errors",
     "Pipeline": "resilience.pipeline",
     "PipelineWarning": "resilience.errors",
     "Policy": "resilience.policies._base",
@@ -51,6 +60,7 @@ _HOMES = {
     "ResilienceError": "resilience.errors",
     "ResultNotAccepted": "resilience.errors",
     "Retry": "resilience.policies.retry",
+    "RetryBudget": "resilience.policies.budget",
     "SlowRate": "resilience.core.trip",
     "Throttle": "resilience.policies.throttle",
     "Throttled": "resilience.errors",
@@ -63,6 +73,8 @@ _MODULES = ("backoff", "context", "events")
 
 __all__ = [
     "BlockingWarning",
+    "Bulkhead",
+    "BulkheadFull",
     "CircuitBreaker",
     "CircuitOpen",
     "CircuitState",
@@ -71,6 +83,8 @@ __all__ = [
     "DeadlineExceeded",
     "FailureRate",
     "Fallback",
+    "LimitExceeded",
+    "LoadShed",
     "Pipeline",
     "PipelineWarning",
     "Policy",
@@ -82,6 +96,7 @@ __all__ = [
     "ResilienceError",
     "ResultNotAccepted",
     "Retry",
+    "RetryBudget",
     "SlowRate",
     "Throttle",
     "Throttled",

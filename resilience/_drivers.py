@@ -3,8 +3,8 @@
 There are four kinds of policy, and a policy says which it is by the driver it binds with. A driver knows how to call,
 sync or async or as a generator; a policy knows what to decide; neither does the other's work.
 
-    gate    lets a call in or refuses it, and hears how it ended       breaker, throttle
-    loop    calls again                                                retry
+    gate    lets a call in or refuses it, and hears how it ended       breaker, throttle, bulkhead, limits
+    loop    calls again                                                retry (in `_loop_driver`), hedge (`_race`)
     scope   bounds the time of what is inside                          timeout
     value   replaces an outcome                                        fallback
 
@@ -17,8 +17,6 @@ back on every way out: result, error, cancellation, or a generator that is throw
 
 from __future__ import annotations
 
-from resilience._hub import HUB
-from resilience._mark import Mark
 from resilience._shape import shape_of
 
 TYPE_CHECKING = False
@@ -26,12 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
     from typing import Any
 
-    from resilience._kinds import Gate, Loop, Scoped, Value
-    from resilience.policies._retry_call import RetryCall
+    from resilience._kinds import Gate, Scoped, Value
 
     Fn = Callable[..., Any]
 
-__all__ = ["bind_gate", "bind_loop", "bind_scope", "bind_value"]
+__all__ = ["bind_gate", "bind_scope", "bind_value"]
 
 
 # --- gate -------------------------------------------------------------------------------------------------------------
@@ -172,127 +169,6 @@ def _gate_async_generator(gate: Gate, fn: Fn) -> Fn:
         gate._returned(permit, None, started)
 
     return gated
-
-
-# --- loop -------------------------------------------------------------------------------------------------------------
-
-
-def bind_loop(loop: Loop, fn: Fn, refusal: str) -> Fn:
-    """Call a function again as the loop decides. A generator cannot be begun anew without repeating what it has
-    yielded.
-    """
-    shape = shape_of(fn)
-    if shape == "sync":
-        return _loop_sync(loop, fn)
-    if shape == "coroutine":
-        return _loop_async(loop, fn)
-    raise TypeError(refusal)
-
-
-def _loop_sync(loop: Loop, fn: Fn) -> Fn:
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        return _repeat(loop._begin(cuts=False), fn, args, kwargs)
-
-    if not loop._lean:
-        return watched
-
-    def retried(*args: Any, **kwargs: Any) -> Any:
-        if HUB.heard:
-            return watched(*args, **kwargs)
-        mark: Mark | None = None
-        call: RetryCall | None = None
-        try:
-            while True:
-                try:
-                    return fn(*args, **kwargs)
-                except Exception as error:
-                    delay = loop._plainly(error, mark)
-                    if delay < 0.0:
-                        late, mark = mark, None
-                        if late is not None:
-                            late.leave()
-                        call = loop._begin_late(error, late)
-                        if call is None:
-                            raise
-                if call is not None:
-                    return _repeat(call, fn, args, kwargs)
-                if mark is None:
-                    mark = Mark()
-                mark.next(delay)
-                if delay > 0.0:
-                    loop._pause(delay)
-        finally:
-            if mark is not None:
-                mark.leave()
-
-    return retried
-
-
-def _repeat(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with call:
-        while True:
-            call.pause()
-            try:
-                result = fn(*args, **kwargs)
-            except Exception as error:
-                if not call.failed(error):
-                    raise
-            else:
-                if call.returned(result):
-                    return result
-
-
-def _loop_async(loop: Loop, fn: Fn) -> Fn:
-    async def watched(*args: Any, **kwargs: Any) -> Any:
-        return await _repeat_async(loop._begin(cuts=True), fn, args, kwargs)
-
-    if not loop._lean:
-        return watched
-
-    async def retried(*args: Any, **kwargs: Any) -> Any:
-        if HUB.heard:
-            return await watched(*args, **kwargs)
-        mark: Mark | None = None
-        call: RetryCall | None = None
-        try:
-            while True:
-                try:
-                    return await fn(*args, **kwargs)
-                except Exception as error:
-                    delay = loop._plainly(error, mark)
-                    if delay < 0.0:
-                        late, mark = mark, None
-                        if late is not None:
-                            late.leave()
-                        call = loop._begin_late(error, late)
-                        if call is None:
-                            raise
-                if call is not None:
-                    return await _repeat_async(call, fn, args, kwargs)
-                if mark is None:
-                    mark = Mark()
-                mark.next(delay)
-                if delay > 0.0:
-                    await loop._pause_async(delay)
-        finally:
-            if mark is not None:
-                mark.leave()
-
-    return retried
-
-
-async def _repeat_async(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with call:
-        while True:
-            await call.pause_async()
-            try:
-                result = await fn(*args, **kwargs)
-            except Exception as error:
-                if not call.failed(error):
-                    raise
-            else:
-                if call.returned(result):
-                    return result
 
 
 # --- scope ------------------------------------------------------------------------------------------------------------

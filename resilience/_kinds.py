@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from resilience._mark import Mark
     from resilience.policies._retry_call import RetryCall
+    from resilience.policies.budget import RetryBudget
 
     class Gate(Protocol):
         """A policy that admits or refuses, and hears the end of what it admitted.
@@ -35,8 +36,12 @@ if TYPE_CHECKING:
         def _raised(self, permit: int, error: BaseException, started: float) -> None: ...
 
     class Loop(Protocol):
-        """A policy that calls again. `_lean` says that a first success needs nothing but the call itself."""
+        """A policy that calls again.
 
+        `_lean` says that a first success needs nothing but the call itself, and a deposit where there is a budget.
+        """
+
+        _budget: RetryBudget | None
         _lean: bool
 
         def _begin(self, *, cuts: bool) -> RetryCall: ...

@@ -4,6 +4,9 @@
       Rejected              the call was not made
         CircuitOpen
         Throttled
+        BulkheadFull
+        LimitExceeded       an adaptive limit is reached
+        LoadShed
       TimedOut              also a TimeoutError, hence an OSError
         DeadlineExceeded
       ResultNotAccepted     retries ran out and no result was good enough
@@ -23,12 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal
 
+    from resilience.context import Priority
     from resilience.core.breaker import CircuitState
 
 __all__ = [
     "BlockingWarning",
+    "BulkheadFull",
     "CircuitOpen",
     "DeadlineExceeded",
+    "LimitExceeded",
+    "LoadShed",
     "PipelineWarning",
     "Rejected",
     "ResilienceError",
@@ -98,16 +105,88 @@ class Throttled(Rejected):
     """A rate would have been exceeded.
 
     Attributes:
-        reason: "rate" when the tokens are not there, "keys" when a new key found no room in the table of keys.
+        reason: "rate" when the tokens are not there, "keys" when a new key found no room in the table of keys,
+            "backend" when an adaptive throttle held back what the other side would have refused.
         retry_after: seconds that are enough, if nobody else comes meanwhile.
     """
 
-    def __init__(self, policy: str, retry_after: float | None = None, reason: Literal["rate", "keys"] = "rate") -> None:
+    def __init__(
+        self, policy: str, retry_after: float | None = None, reason: Literal["rate", "keys", "backend"] = "rate"
+    ) -> None:
         super().__init__(policy, retry_after)
         self.reason = reason
 
     def _reason(self) -> str:
-        return "the rate is used up" if self.reason == "rate" else "no room for another key"
+        return _THROTTLED[self.reason]
+
+
+_THROTTLED = {
+    "rate": "the rate is used up",
+    "keys": "no room for another key",
+    "backend": "the other side refuses too much at present",
+}
+
+
+class BulkheadFull(Rejected):
+    """Every place was taken, and the queue was full or the wait too long.
+
+    Attributes:
+        limit: how many may be in flight.
+        queue: how many may wait.
+        waited: seconds waited in vain; 0.0 where it was refused at once.
+        retry_after: None: nobody knows when a call that is in flight will end.
+    """
+
+    def __init__(
+        self, policy: str, retry_after: float | None = None, limit: int = 0, queue: int = 0, waited: float = 0.0
+    ) -> None:
+        super().__init__(policy, retry_after)
+        self.limit = limit
+        self.queue = queue
+        self.waited = waited
+
+    def _reason(self) -> str:
+        taken = "the one place is taken" if self.limit == 1 else f"all {self.limit} places are taken"
+        if self.waited:
+            return f"{taken}, and none became free in {self.waited:.3g} s"
+        return f"{taken}, and the queue of {self.queue} is full" if self.queue else taken
+
+
+class LimitExceeded(Rejected):
+    """As many calls are in flight as an adaptive limit allows.
+
+    Attributes:
+        limit: what that is at present.
+        retry_after: None: nobody knows when a call that is in flight will end.
+    """
+
+    def __init__(self, policy: str, retry_after: float | None = None, limit: int = 0) -> None:
+        super().__init__(policy, retry_after)
+        self.limit = limit
+
+    def _reason(self) -> str:
+        return f"{self.limit} in flight is the limit that it has learnt"
+
+
+class LoadShed(Rejected):
+    """There is more to do than can be done, and this mattered less.
+
+    Attributes:
+        priority: the priority of the call.
+        delay: how long calls wait at present, in seconds.
+        retry_after: None: nobody knows how long an overload lasts.
+    """
+
+    def __init__(
+        self, policy: str, retry_after: float | None = None, priority: Priority | None = None, delay: float = 0.0
+    ) -> None:
+        super().__init__(policy, retry_after)
+        self.priority = priority
+        self.delay = delay
+
+    def _reason(self) -> str:
+        whose = "" if self.priority is None else f" of priority {self.priority.name}"
+        return f"a call{whose} gives way, since calls wait {self.delay:.3g} s"
 
 
 class TimedOut(ResilienceError, TimeoutError):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttemptFailed",
+    "BudgetExhausted",
     "CallRejected",
     "CallSucceeded",
     "CircuitClosed",
@@ -39,9 +40,12 @@ __all__ = [
     "DeadlineMissed",
     "Event",
     "FallbackUsed",
+    "HedgeStarted",
+    "HedgeWon",
     "KeysFull",
     "LateResult",
     "LeaseTooShort",
+    "LimitChanged",
     "RetryGaveUp",
     "RetryScheduled",
 ]
@@ -128,8 +132,8 @@ class RetryGaveUp(Event):
     """No further attempt will be made.
 
     `attempts` calls were made, `waited` seconds were slept; `reason` names the bound that ended it: "attempts",
-    "within", "deadline" or "max_retry_after", or is "unmatched" where a later attempt failed in a way that is not
-    retried. `error` is the last one, or None where a result was refused.
+    "within", "deadline", "max_retry_after" or "budget", or is "unmatched" where a later attempt failed in a way that is
+    not retried. `error` is the last one, or None where a result was refused.
     """
 
     __slots__ = ()
@@ -214,6 +218,35 @@ class FallbackUsed(Event):
 
     __slots__ = ()
     error: Exception | None
+
+
+class HedgeStarted(Event):
+    """Another copy of a call was sent: number `copy`, from 1. `reason` is "late", or "failed" after a failed one."""
+
+    __slots__ = ()
+    copy: int
+    reason: str
+
+
+class HedgeWon(Event):
+    """Copy number `copy` of a call was answered before the call itself."""
+
+    __slots__ = ()
+    copy: int
+
+
+class LimitChanged(Event):
+    """An adaptive limit has moved, from `previous` calls in flight to `limit`."""
+
+    __slots__ = ()
+    previous: int
+    limit: int
+
+
+class BudgetExhausted(Event):
+    """A retry or a hedge was refused: its budget holds less than one token. Said for each that is refused."""
+
+    __slots__ = ()
 
 
 class KeysFull(Event):

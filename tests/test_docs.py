@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ POLICIES = {
     "throttle": resilience.Throttle,
     "timeout": resilience.Timeout,
     "fallback": resilience.Fallback,
+    "retry-budget": resilience.RetryBudget,
+    "bulkhead": resilience.Bulkhead,
 }
 HEADINGS = ["When to use it", "When not", "Parameters", "Errors", "Events", "Anti-patterns", "Recipe"]
 
@@ -151,7 +154,7 @@ def test_the_parameters_of_a_page_are_those_of_the_policy(name: str) -> None:
     for parameter, text in documented.items():
         default = re.fullmatch(r"`([^`(]+|\(\))`", text)
         if default and not default.group(1).startswith("random"):
-            value = eval(default.group(1), {"Exception": Exception})
+            value = eval(default.group(1), {"Exception": Exception, "math": math})
             assert actual[parameter] == value, parameter
 
 

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 import resilience
-from resilience import errors
+from resilience import Priority, errors
 from resilience.core.breaker import CircuitState
 from resilience.errors import (
     BlockingWarning,
+    BulkheadFull,
     CircuitOpen,
     DeadlineExceeded,
+    LimitExceeded,
+    LoadShed,
     PipelineWarning,
     Rejected,
     ResilienceError,
@@ -54,6 +57,41 @@ EXAMPLES: list[tuple[ResilienceError, dict[str, Any], str]] = [
         {"policy": "t", "retry_after": None, "reason": "keys"},
         "t: no room for another key",
     ),
+    (
+        Throttled("t", reason="backend"),
+        {"policy": "t", "retry_after": None, "reason": "backend"},
+        "t: the other side refuses too much at present",
+    ),
+    (
+        BulkheadFull("b", limit=4),
+        {"policy": "b", "retry_after": None, "limit": 4, "queue": 0, "waited": 0.0},
+        "b: all 4 places are taken",
+    ),
+    (
+        BulkheadFull("b", limit=1, queue=2),
+        {"policy": "b", "retry_after": None, "limit": 1, "queue": 2, "waited": 0.0},
+        "b: the one place is taken, and the queue of 2 is full",
+    ),
+    (
+        BulkheadFull("b", limit=4, queue=2, waited=0.5),
+        {"policy": "b", "retry_after": None, "limit": 4, "queue": 2, "waited": 0.5},
+        "b: all 4 places are taken, and none became free in 0.5 s",
+    ),
+    (
+        LimitExceeded("a", limit=12),
+        {"policy": "a", "retry_after": None, "limit": 12},
+        "a: 12 in flight is the limit that it has learnt",
+    ),
+    (
+        LoadShed("s", priority=Priority.SHEDDABLE, delay=0.25),
+        {"policy": "s", "retry_after": None, "priority": Priority.SHEDDABLE, "delay": 0.25},
+        "s: a call of priority SHEDDABLE gives way, since calls wait 0.25 s",
+    ),
+    (
+        LoadShed("s"),
+        {"policy": "s", "retry_after": None, "priority": None, "delay": 0.0},
+        "s: a call gives way, since calls wait 0 s",
+    ),
     (TimedOut("slow", 0.05), {"policy": "slow", "seconds": 0.05}, "slow: no answer within 0.05 s"),
     (
         DeadlineExceeded("deadline", 7200.0),
@@ -81,6 +119,9 @@ each = pytest.mark.parametrize(("error", "attributes", "message"), EXAMPLES, ids
         (Rejected, {ResilienceError}),
         (CircuitOpen, {Rejected}),
         (Throttled, {Rejected}),
+        (BulkheadFull, {Rejected}),
+        (LimitExceeded, {Rejected}),
+        (LoadShed, {Rejected}),
         (TimedOut, {ResilienceError, builtins.TimeoutError}),
         (DeadlineExceeded, {TimedOut}),
         (ResultNotAccepted, {ResilienceError}),

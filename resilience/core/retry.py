@@ -11,6 +11,7 @@ about retries.
     hint       what the other side asked for: "not sooner than this". It can lengthen a delay, never shorten it
     previous   the last *computed* delay. Hints are left out of it, so that one long hint does not stretch a
                decorrelated backoff
+    pay        a token for the next attempt, out of a budget that all calls share; asked for last
 
 `RetryPlan` is the configuration, shared by all calls. `RetryRun` is one call: a few numbers, no error object, so
 nothing here can keep a traceback alive.
@@ -25,6 +26,8 @@ from resilience.core.deadline import ends_at, fits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resilience.core.backoff import Backoff
 
 __all__ = ["RetryPlan", "RetryRun"]
@@ -63,8 +66,8 @@ class RetryRun:
         latest: the latest reading of the clock; an earlier one that comes after it buys no time.
         previous: the last computed delay in seconds, hints excluded; 0.0 before the first.
         waited: seconds of delay handed out so far.
-        ended_by: the bound that ended the run: "attempts", "within", "deadline" or "max_retry_after"; None while it
-            runs.
+        ended_by: the bound that ended the run: "attempts", "within", "deadline", "max_retry_after" or "budget"; None
+            while it runs.
     """
 
     __slots__ = ("attempt", "ended_by", "latest", "limit", "plan", "previous", "started", "waited")
@@ -78,7 +81,14 @@ class RetryRun:
         self.waited: float = 0.0
         self.ended_by: str | None = None
 
-    def next_delay(self, now: float, u: float, hint: float = 0.0, left: float | None = None) -> float | None:
+    def next_delay(
+        self,
+        now: float,
+        u: float,
+        hint: float = 0.0,
+        left: float | None = None,
+        pay: Callable[[], bool] | None = None,
+    ) -> float | None:
         """Decide after a failed attempt: seconds to wait before the next one, or None to stop.
 
         Args:
@@ -86,6 +96,8 @@ class RetryRun:
             u: a random number in [0, 1) for the jitter.
             hint: seconds that the other side asked to wait; 0.0 for none.
             left: seconds left until the caller's own deadline, or None.
+            pay: takes a token for the next attempt from a budget, or answers that there is none. It is asked last, so
+                that every token buys an attempt.
 
         Raises:
             TypeError, ValueError: the backoff did not answer a number of seconds.
@@ -112,6 +124,8 @@ class RetryRun:
                 self.ended_by = "within"
             elif left is not None and not fits(delay, left):
                 self.ended_by = "deadline"
+            elif pay is not None and not pay():
+                self.ended_by = "budget"
             else:
                 self.attempt += 1
                 self.previous = computed

@@ -177,15 +177,23 @@ class DeskGate(GatePolicy):
 
     def _clear_up(self, after: Aftermath | None) -> None:
         """Wake those whose wait has ended, and set the alarms. Called without the lock."""
-        if after is None:
-            return
-        ended, alarm, lots = after
-        lost = [waiter for waiter in ended if not waiter.lot.wake(waiter)]
-        for lot in lots:
-            if alarm < lot.armed:
-                lot.arm(alarm)
-        for waiter in lost:
-            self._part(waiter, undo=True)
+        while after is not None:
+            ended, alarm, lots = after
+            lost = [waiter for waiter in ended if not waiter.lot.wake(waiter)]
+            for lot in lots:
+                if alarm < lot.armed:
+                    lot.arm(alarm)
+            # What was granted to those goes to whoever is behind them, who may be lost as well.
+            after = self._undo(lost) if lost else None
+
+    def _undo(self, lost: Sequence[Parked]) -> Aftermath | None:
+        """Undo the claims of waiters that cannot be woken."""
+        now = self._clock.now()
+        with self._lock:
+            for waiter in lost:
+                self._desk.withdraw(waiter, now)
+                waiter.lot.leave(waiter)
+            return self._aftermath()
 
     def _after_fork(self) -> None:
         """In a forked child: only the thread that forked is here, and with it its loops."""

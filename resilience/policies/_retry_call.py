@@ -80,6 +80,8 @@ class RetryCall(RetryRun, Bound):
         policy = self.policy
         hint = None if policy._matcher.on_result is None else policy._matcher.result(result)
         if hint is None:
+            if policy._budget is not None and policy._budget._bucket.short:
+                policy._budget.deposit()
             if policy._tell is not None:
                 policy._tell(build(CallSucceeded, (policy._name or "retry", "retry", self.clock.now(), self.attempt)))
             return True
@@ -98,7 +100,7 @@ class RetryCall(RetryRun, Bound):
         if u is None:
             u = policy._rng() if self.attempt < self.plan.attempts else 0.0
         left = None if self.parent is None and self._cut is None else self._left_outside()
-        delay = self.next_delay(now(), u, hint, left)
+        delay = self.next_delay(now(), u, hint, left, policy._pay)
         if delay is None:
             if error is not None and self.attempt > 1:
                 tried = f"{self.attempt} attempts and {self.waited:.3g} s of waiting, ended by {self.ended_by}"

@@ -17,8 +17,8 @@ import sys
 
 from resilience._checks import is_number, number, wrong_type, wrong_value
 from resilience.core.budget import Budget
+from resilience.events import BudgetExhausted
 from resilience.policies._base import Policy
-from resilience.policies._budget_exhausted import BudgetExhausted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,10 +80,13 @@ class RetryBudget(Policy):
 
     def withdraw(self) -> bool:
         """Take the token for one extra call; False where there is none, so make no extra call. Never waits."""
+        return self._take() or self._refused()
+
+    def _take(self) -> bool:
+        """As `withdraw`, without a word."""
         now = self._clock.now()
         with self._lock:
-            granted = self._bucket.withdraw(now)
-        return granted or self._refused()
+            return self._bucket.withdraw(now)
 
     if _ONE_AT_A_TIME:
 
@@ -91,9 +94,9 @@ class RetryBudget(Policy):
             """Say that a call has succeeded: once for the call, however many attempts it took. Never waits or fails."""
             self._bucket.deposit()
 
-        def withdraw(self) -> bool:
-            """Take the token for one extra call; False where there is none, so make no extra call. Never waits."""
-            return self._bucket.withdraw(self._clock.now()) or self._refused()
+        def _take(self) -> bool:
+            """As `withdraw`, without a word."""
+            return self._bucket.withdraw(self._clock.now())
 
     def _refused(self) -> bool:
         if self._channel.heard:

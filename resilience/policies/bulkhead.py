@@ -17,8 +17,8 @@ from resilience._checks import positive_int, seconds, wrong_type, wrong_value
 from resilience._scope import time_left
 from resilience.core.bulkhead import REFUSED, Places
 from resilience.core.ledger import Claim
+from resilience.errors import BulkheadFull
 from resilience.events import CallRejected, CallSucceeded
-from resilience.policies._bulkhead_full import BulkheadFull
 from resilience.policies._desk_gate import DeskGate
 from resilience.policies._gate import ASK
 

@@ -16,9 +16,9 @@ import sys
 import warnings
 from math import inf
 
-from resilience._checks import callable_or_none, positive_int, seconds, seconds_or_none, wrong_value
-from resilience._drivers import bind_loop
+from resilience._checks import callable_or_none, is_number, positive_int, seconds, seconds_or_none, wrong_value
 from resilience._hub import HUB
+from resilience._loop_driver import bind_loop
 from resilience._runtime import blocks_a_loop
 from resilience._scope import current
 from resilience.backoff import coerce, exponential
@@ -28,6 +28,7 @@ from resilience.matching import Matcher, hint_of
 from resilience.policies._attempts import Attempts
 from resilience.policies._base import Policy
 from resilience.policies._retry_call import RetryCall
+from resilience.policies.budget import RetryBudget
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Retry(Policy["Never"]):
             attempts are cut at it.
         backoff: what to wait before each retry: one of `resilience.backoff`, a number of seconds, or a sequence of
             them.
+        budget: a `RetryBudget` that each retry is paid from, and that others may share; while it is empty there are no
+            retries, and the error of the first attempt is raised.
         on_exhausted: "raise" raises `ResultNotAccepted` when no result was accepted, "return" returns the last one.
         max_retry_after: a server that asks for more than this many seconds is not waited for at all.
         rng: where jitter comes from: a function that returns numbers in [0, 1).
@@ -72,7 +75,18 @@ class Retry(Policy["Never"]):
         TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
     """
 
-    __slots__ = ("_lean", "_matcher", "_plan", "_reads_clock", "_returns_last", "_rng", "_tell", "_warned")
+    __slots__ = (
+        "_budget",
+        "_lean",
+        "_matcher",
+        "_pay",
+        "_plan",
+        "_reads_clock",
+        "_returns_last",
+        "_rng",
+        "_tell",
+        "_warned",
+    )
 
     kind = "retry"
     _form = "on=ConnectionError"
@@ -86,6 +100,7 @@ class Retry(Policy["Never"]):
         attempts: float = 3,
         within: float | timedelta | None = None,
         backoff: Backoff | float | timedelta | Sequence[float] = _DEFAULT_BACKOFF,
+        budget: RetryBudget | None = None,
         on_exhausted: Literal["raise", "return"] = "raise",
         max_retry_after: float | timedelta = 60.0,
         rng: Callable[[], float] | None = None,
@@ -105,6 +120,8 @@ class Retry(Policy["Never"]):
         if on_exhausted not in ("raise", "return"):
             raise wrong_value("on_exhausted", '"raise" or "return"', on_exhausted)
         self._returns_last = on_exhausted == "return"
+        self._budget = _checked_budget(budget)
+        self._pay = None if budget is None else budget.withdraw
         self._rng = callable_or_none("rng", rng) or _default_rng()
         self._warned = False
         self._reads_clock = self._plan.within is not None or on_result is not None
@@ -148,9 +165,11 @@ class Retry(Policy["Never"]):
             return -1.0
         delay = plan.backoff(attempt, previous, self._rng())
         try:
-            return delay if 0.0 <= delay < inf else -1.0
+            sane = 0.0 <= delay < inf
         except TypeError:
             return -1.0
+        # An empty budget is asked once more by the long way, which says that it was.
+        return delay if sane and (self._budget is None or self._budget._take()) else -1.0
 
     def _begin_late(self, error: Exception, mark: Mark | None) -> RetryCall | None:
         """Begin after an attempt has failed without us; None where that was the last."""
@@ -174,6 +193,13 @@ class Retry(Policy["Never"]):
 
     def _listeners_changed(self) -> None:
         self._tell = _teller((*self._channel.listeners, *HUB.listeners))
+
+
+def _checked_budget(budget: object) -> RetryBudget | None:
+    if budget is None or isinstance(budget, RetryBudget):
+        return budget
+    form = f"RetryBudget({budget!r})" if is_number(budget) else "RetryBudget()"
+    raise TypeError(f"budget must be a RetryBudget or None: write budget={form}, got {budget!r}")
 
 
 def _teller(listeners: tuple[Listener, ...]) -> Callable[[Event], None] | None:
