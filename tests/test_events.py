@@ -79,8 +79,9 @@ def test_an_event_wants_all_of_its_fields_and_no_other(kind: type[Event]) -> Non
     """An event with a field too few or too many is a TypeError that lists them."""
     with pytest.raises(TypeError, match=f"{kind.__name__} takes "):
         build(kind, wrong=1)
-    with pytest.raises(TypeError, match=f"{kind.__name__} takes "):
-        kind("auth0", "retry")
+    if FIELDS[kind.__name__]:
+        with pytest.raises(TypeError, match=f"{kind.__name__} takes "):
+            kind("auth0", "retry", 12.5)
 
 
 @each
