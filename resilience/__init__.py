@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from resilience.clock import Clock
     from resilience.context import Priority
     from resilience.core.breaker import CircuitState
+    from resilience.core.limits import AIMD, Gradient, Vegas
     from resilience.core.trip import Consecutive, FailureRate, SlowRate
     from resilience.errors import (
         BlockingWarning,
@@ -26,16 +27,22 @@ if TYPE_CHECKING:
     )
     from resilience.pipeline import Pipeline
     from resilience.policies._base import Policy
+    from resilience.policies.adaptive import AdaptiveLimit
+    from resilience.policies.adaptive_throttle import AdaptiveThrottle
     from resilience.policies.breaker import CircuitBreaker
     from resilience.policies.budget import RetryBudget
     from resilience.policies.bulkhead import Bulkhead
     from resilience.policies.fallback import Fallback
     from resilience.policies.retry import Retry
+    from resilience.policies.shed import LoadShedder
     from resilience.policies.throttle import Reservation, Throttle
     from resilience.policies.timeout import Timeout
     from resilience.rates import Quota, Rate
 
 _HOMES = {
+    "AIMD": "resilience.core.limits",
+    "AdaptiveLimit": "resilience.policies.adaptive",
+    "AdaptiveThrottle": "resilience.policies.adaptive_throttle",
     "BlockingWarning": "resilience.errors",
     "Bulkhead": "resilience.policies.bulkhead",
     "BulkheadFull": "resilience.errors",
@@ -47,8 +54,10 @@ _HOMES = {
     "DeadlineExceeded": "resilience.errors",
     "FailureRate": "resilience.core.trip",
     "Fallback": "resilience.policies.fallback",
+    "Gradient": "resilience.core.limits",
     "LimitExceeded": "resilience.errors",
     "LoadShed": "resilience.errors",
+    "LoadShedder": "resilience.policies.shed",
     "Pipeline": "resilience.pipeline",
     "PipelineWarning": "resilience.errors",
     "Policy": "resilience.policies._base",
@@ -66,12 +75,16 @@ _HOMES = {
     "Throttled": "resilience.errors",
     "TimedOut": "resilience.errors",
     "Timeout": "resilience.policies.timeout",
+    "Vegas": "resilience.core.limits",
     "listen": "resilience._hub",
     "registry": "resilience._hub",
 }
 _MODULES = ("backoff", "context", "events")
 
 __all__ = [
+    "AIMD",
+    "AdaptiveLimit",
+    "AdaptiveThrottle",
     "BlockingWarning",
     "Bulkhead",
     "BulkheadFull",
@@ -83,8 +96,10 @@ __all__ = [
     "DeadlineExceeded",
     "FailureRate",
     "Fallback",
+    "Gradient",
     "LimitExceeded",
     "LoadShed",
+    "LoadShedder",
     "Pipeline",
     "PipelineWarning",
     "Policy",
@@ -102,6 +117,7 @@ __all__ = [
     "Throttled",
     "TimedOut",
     "Timeout",
+    "Vegas",
     "backoff",
     "context",
     "events",

@@ -29,6 +29,9 @@ POLICIES = {
     "fallback": resilience.Fallback,
     "retry-budget": resilience.RetryBudget,
     "bulkhead": resilience.Bulkhead,
+    "adaptive-limit": resilience.AdaptiveLimit,
+    "adaptive-throttle": resilience.AdaptiveThrottle,
+    "load-shedder": resilience.LoadShedder,
 }
 HEADINGS = ["When to use it", "When not", "Parameters", "Errors", "Events", "Anti-patterns", "Recipe"]
 
@@ -154,7 +157,7 @@ def test_the_parameters_of_a_page_are_those_of_the_policy(name: str) -> None:
     for parameter, text in documented.items():
         default = re.fullmatch(r"`([^`(]+|\(\))`", text)
         if default and not default.group(1).startswith("random"):
-            value = eval(default.group(1), {"Exception": Exception, "math": math})
+            value = eval(default.group(1), {"Exception": Exception, "TimeoutError": TimeoutError, "math": math})
             assert actual[parameter] == value, parameter
 
 

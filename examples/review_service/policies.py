@@ -4,9 +4,9 @@ A page of reviews needs three things: to be let in, a key to check the token wit
 provider says about the reader, is nice to have. What one of them may cost the others is decided here and nowhere else.
 
                            the door                    needed                       nice to have
-    GET /review/{id}   by_address, by_subject  ->  looks, keys, reading         ->  userinfo
-    GET /reviews       by_address, by_subject  ->  looks, keys, reading
-    POST, DELETE       by_address, by_subject  ->  looks, keys, reading, writing
+    GET /review/{id}   by_address, by_subject, load  ->  looks, keys, reading         ->  userinfo
+    GET /reviews       by_address, by_subject, load  ->  looks, keys, reading
+    POST, DELETE       by_address, by_subject, load  ->  looks, keys, reading, writing
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ from examples.review_service.auth.errors import ProviderError, ProviderUnavailab
 from examples.review_service.auth.keys import FLOOR
 from examples.review_service.auth.profiles import AroundProfile, known_here, subject_of
 from examples.review_service.models.errors import DatabaseBusy, DatabaseUnavailable
-from resilience import CircuitBreaker, Clock, Fallback, Pipeline, Priority, Rejected, Retry, Throttle, TimedOut, Timeout
+from resilience import (
+    CircuitBreaker,
+    Clock,
+    Fallback,
+    LoadShedder,
+    Pipeline,
+    Priority,
+    Rejected,
+    Retry,
+    Throttle,
+    TimedOut,
+    Timeout,
+)
 from resilience.backoff import exponential
 
 P = ParamSpec("P")
@@ -40,6 +52,10 @@ def policies(clock: Clock | None = None) -> Policies:
         by_address=Throttle("100/s burst 1000", headroom={BROWSE: 0.5, WRITE: 0.25}, name="address", clock=clock),
         # One user may have many addresses. Half as much for each of them, wherever they come from.
         by_subject=Throttle("50/s burst 1000", headroom={BROWSE: 0.5, WRITE: 0.25}, name="subject", clock=clock),
+        # A rate says what one caller may do, not what the service can. When requests wait for one another, the lists give
+        # way at a third of a second, writing at two thirds, and a page that somebody asked for last of all; within
+        # each, the same users, so that the others notice nothing.
+        load=LoadShedder(target_delay=1.0, name="load", clock=clock),
         # How often the provider is asked for its keys, whatever strangers send: never again within the floor. That is
         # also the backoff after a failure, so there is no retry here, and nothing a breaker could add.
         looks=Throttle(f"1 per {FLOOR} seconds", name="looks", clock=clock),
@@ -82,6 +98,7 @@ def no_policies(clock: Clock | None = None) -> Policies:
         deadline=None,
         by_address=None,
         by_subject=None,
+        load=None,
         looks=Throttle(f"1 per {FLOOR} seconds", name="looks", clock=clock),
         keys=nothing,
         userinfo=nothing,
@@ -110,6 +127,7 @@ class Policies:
     deadline: float | None
     by_address: Throttle | None
     by_subject: Throttle | None
+    load: LoadShedder | None
     looks: Throttle
     keys: Around
     userinfo: AroundProfile

@@ -32,7 +32,7 @@ from examples.review_service.auth.errors import (
 )
 from examples.review_service.models.errors import DatabaseUnavailable
 from examples.review_service.services.errors import KeyReused, NotFound, NotYours, UnknownUser
-from resilience import Rejected, Throttled, TimedOut
+from resilience import LoadShed, Rejected, Throttled, TimedOut
 
 REALM = "reviews"
 A_MOMENT = 1.0
@@ -176,6 +176,7 @@ _MEANINGS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
     (KeysUnavailable, lambda e: unavailable("keys-unavailable", "Tokens cannot be checked now.", e.retry_after)),
     (DatabaseUnavailable, lambda _: unavailable("database-unavailable", "The database does not answer now.")),
     (ProviderError, lambda _: unavailable("provider-unavailable", "The authentication provider does not answer now.")),
+    (LoadShed, lambda _: unavailable("overloaded", "There is more to do at present than can be done.")),
     (
         Rejected,
         lambda e: unavailable("circuit-open", "Something behind this is failing, and is spared.", e.retry_after),

@@ -2,7 +2,7 @@
 
 The order is that of cost. The address is counted before anything else is looked at, so a flood of forged tokens costs
 us next to nothing; the token is checked next; its subject is counted after that, because a subject is only known once
-the token is good.
+the token is good. Last comes the question whether there is room for it, which depends on how much it matters.
 """
 
 from __future__ import annotations
@@ -52,12 +52,17 @@ class Door:
                     _take(self._policies.by_subject, caller.sub)
                     if not caller.may(scope):
                         raise insufficient_scope(scope)
-                    return view(caller, *args, **kwargs)
+                    with self._room_for(caller):
+                        return view(caller, *args, **kwargs)
 
             guarded.matters = matters  # type: ignore[attr-defined]
             return guarded
 
         return decorate
+
+    def _room_for(self, caller: Caller) -> contextlib.AbstractContextManager[object]:
+        load = self._policies.load
+        return contextlib.nullcontext() if load is None else load.guard(user=caller.sub)
 
     def _deadline(self) -> contextlib.AbstractContextManager[None]:
         limits = [seconds for seconds in (self._policies.deadline, _seconds_told()) if seconds is not None]
