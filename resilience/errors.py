@@ -84,8 +84,10 @@ class CircuitOpen(Rejected):
     """A circuit breaker refused: what would have been called has been failing.
 
     Attributes:
-        state: the state that refused: open, half-open with every trial taken, or isolated.
-        retry_after: seconds to half-open; in half-open, to the earliest end of a lease; None when isolated.
+        state: the state that refused: open, half-open with every trial taken, or isolated; closed, while a ramp lets
+            only a share of the calls through.
+        retry_after: seconds to half-open; in half-open, to the earliest end of a lease; in a ramp, to some moment of
+            the rest of it; None when isolated.
         last_error: (type name, message) of the failure that was counted last, or None. No traceback is kept.
     """
 
@@ -98,6 +100,8 @@ class CircuitOpen(Rejected):
 
     def _reason(self) -> str:
         cause = "" if self.last_error is None else f"; last failure {self.last_error[0]}: {self.last_error[1]}"
+        if self.state.value == "closed":
+            return f"the circuit has closed lately and lets only a share of the calls through{cause}"
         return f"the circuit is {self.state.value.replace('_', '-')}{cause}"
 
 

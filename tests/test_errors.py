@@ -48,6 +48,11 @@ EXAMPLES: list[tuple[ResilienceError, dict[str, Any], str]] = [
         "c: the circuit is half-open; try again in 1 s",
     ),
     (
+        CircuitOpen("c", 3.0, CircuitState.CLOSED),
+        {"policy": "c", "retry_after": 3.0, "state": CircuitState.CLOSED, "last_error": None},
+        "c: the circuit has closed lately and lets only a share of the calls through; try again in 3 s",
+    ),
+    (
         Throttled("t", 3600.25),
         {"policy": "t", "retry_after": 3600.25, "reason": "rate"},
         "t: the rate is used up; try again in 3600.25 s",

@@ -7,19 +7,15 @@ Counting failures in a row is the cheapest and right for calls that normally nev
 traffic, where three failures in a row among a thousand calls a second mean nothing. Slowness is a failure too: a
 dependency that answers everything after ten seconds has a perfect failure rate.
 
-Windows over calls are exact: the last N finished calls, no more and no fewer. Windows over time are kept in ten slices,
-so that they need no memory per call: a result counts for at least nine tenths of the window, at most the whole of it.
-
-A rate trips at `>=`. It is looked at after every finished call, a success included: the tenth call may be the one that
-makes a verdict possible at all.
+What a rate looks at is a window over calls or over time (`resilience.core.window`). It trips at `>=`, and is looked at
+after every finished call, a success included: the tenth call may be the one that makes a verdict possible at all.
 """
 
 from __future__ import annotations
 
-import collections
-
 from resilience._checks import is_number, positive_int, seconds, share, wrong_type, wrong_value
 from resilience.core.verdict import FAILURE, IGNORED, SUCCESS
+from resilience.core.window import LastCalls, LastSeconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,10 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Consecutive", "FailureRate", "SlowRate", "Trip", "coerce"]
 
-_SLICES = 10
 _DEFAULT_WINDOW = 30.0
-# No clock tells such moments apart, and a reading divided by it is still a number.
-_FINEST = 1e-290
 
 
 class Trip:
@@ -238,8 +231,8 @@ def _window(
     return most, length, least
 
 
-def _counter(calls: int | None, window: float | None) -> _LastCalls | _LastSeconds:
-    return _LastCalls(calls) if calls is not None else _LastSeconds(window or _DEFAULT_WINDOW)
+def _counter(calls: int | None, window: float | None) -> LastCalls | LastSeconds:
+    return LastCalls(calls) if calls is not None else LastSeconds(window or _DEFAULT_WINDOW)
 
 
 class _Row:
@@ -268,7 +261,7 @@ class _Row:
 class _Share:
     __slots__ = ("_least", "_ratio", "_slower_than", "_window")
 
-    def __init__(self, ratio: float, least: int, window: _LastCalls | _LastSeconds, slower_than: float | None) -> None:
+    def __init__(self, ratio: float, least: int, window: LastCalls | LastSeconds, slower_than: float | None) -> None:
         self._ratio = ratio
         self._least = least
         self._window = window
@@ -294,59 +287,3 @@ class _Share:
     @property
     def clean(self) -> bool:
         return False
-
-
-class _LastCalls:
-    __slots__ = ("_bad", "_last")
-
-    def __init__(self, calls: int) -> None:
-        self._last: collections.deque[bool] = collections.deque(maxlen=calls)
-        self._bad = 0
-
-    def add(self, bad: bool, now: float) -> None:
-        forgotten = len(self._last) == self._last.maxlen and self._last[0]
-        # The sum first: an interrupt may arrive after the call, never before it.
-        self._bad += bad - forgotten
-        self._last.append(bad)
-
-    def counts(self, now: float) -> tuple[int, int]:
-        return self._bad, len(self._last)
-
-
-class _LastSeconds:
-    """Ten slices in a ring, and their sums. A slice is emptied when its turn comes round again."""
-
-    __slots__ = ("_bad", "_bad_in", "_calls", "_calls_in", "_slice", "_width")
-
-    def __init__(self, window: float) -> None:
-        self._width = max(window / _SLICES, _FINEST)
-        self._slice: int | None = None
-        self._calls_in = [0] * _SLICES
-        self._bad_in = [0] * _SLICES
-        self._calls = 0
-        self._bad = 0
-
-    def add(self, bad: bool, now: float) -> None:
-        at = self._turn(now) % _SLICES
-        self._calls_in[at] += 1
-        self._bad_in[at] += bad
-        self._calls += 1
-        self._bad += bad
-
-    def counts(self, now: float) -> tuple[int, int]:
-        if self._slice is not None:
-            self._turn(now)
-        return self._bad, self._calls
-
-    def _turn(self, now: float) -> int:
-        """Empty the slices that begin anew; return the present one, which time that steps back does not change."""
-        reached = int(now // self._width)
-        if self._slice is None:
-            self._slice = reached
-        for begun in range(max(self._slice, reached - _SLICES) + 1, reached + 1):
-            at = begun % _SLICES
-            self._calls -= self._calls_in[at]
-            self._bad -= self._bad_in[at]
-            self._calls_in[at] = self._bad_in[at] = 0
-        self._slice = max(self._slice, reached)
-        return self._slice

@@ -202,6 +202,21 @@ def test_no_time_left_ends_even_a_retry_without_a_delay() -> None:
     assert run(backoff=0.0, within=1.0).next_delay(1.0, 0.5) is None
 
 
+def test_a_budget_is_asked_for_the_next_attempt_and_for_nothing_else() -> None:
+    """Every token buys an attempt: it is taken last, and not where another bound ends the run."""
+    asked: list[bool] = []
+
+    def pay() -> bool:
+        asked.append(True)
+        return True
+
+    call = run(attempts=3)
+    assert call.next_delay(0.0, 0.5, left=0.5, pay=pay) is None
+    assert asked == []
+    assert call.next_delay(0.0, 0.5, pay=pay) == 1.0
+    assert asked == [True]
+
+
 def test_a_decision_to_stop_changes_nothing_else() -> None:
     """A run that ends keeps its numbers, for whoever tells the story."""
     call = run(attempts=5)
@@ -217,6 +232,7 @@ def test_a_decision_to_stop_changes_nothing_else() -> None:
         ({"within": 10.0}, {"now": 99.0, "hint": 999.0, "left": 0.0}, "max_retry_after"),
         ({"within": 10.0}, {"now": 99.0, "left": 0.0}, "within"),
         ({"within": 10.0}, {"now": 0.0, "left": 0.0}, "deadline"),
+        ({"within": 10.0}, {"now": 0.0, "left": 99.0, "pay": lambda: False}, "budget"),
     ],
 )
 def test_of_several_bounds_the_first_in_order_is_named(numbers: Any, inputs: Any, bound: str) -> None:

@@ -24,6 +24,7 @@ from resilience import (
     SlowRate,
     Throttled,
     TimedOut,
+    backoff,
 )
 from resilience.testing import VirtualClock
 from tests.colours import Colour, every_colour
@@ -662,10 +663,25 @@ def test_a_refusal_reads_as_a_sentence(state: str, retry_after: float, last: Any
 # --- parameters -------------------------------------------------------------------------------------------------------
 
 NUMBER = "must be a number of seconds above 0, got"
+BACKOFF = "a backoff, a number of seconds or a sequence of them"
 COUNT = "must be an integer, 1 or more, got"
 WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     *[({"cooldown": bad}, ValueError, f"cooldown {NUMBER} {bad!r}") for bad in (0, -1.5, math.nan, math.inf)],
-    *[({"cooldown": bad}, TypeError, f"cooldown {NUMBER} {bad!r}") for bad in (True, "30", None, [30], 3j)],
+    *[({"cooldown": bad}, TypeError, f"cooldown must be {BACKOFF}, got {bad!r}")
+      for bad in (True, "30", None, 3j, {30})],
+    ({"cooldown": []}, ValueError, f"cooldown must be {BACKOFF}, got []"),
+    ({"cooldown": [5, -1]}, ValueError, "cooldown[1] must be a number of seconds, 0 or more, got -1"),
+    ({"cooldown": ["5"]}, TypeError, "cooldown[0] must be a number of seconds, 0 or more, got '5'"),
+    *[({"cooldown": bad}, ValueError, "cooldown must be longer than 0 seconds each time, got")
+      for bad in ([0, 5], [5, 0], backoff.exponential(0), backoff.constant(0), backoff.decorrelated(0))],
+    ({"cooldown": backoff.exponential}, TypeError, "write backoff.exponential(...)"),
+    ({"cooldown": lambda: 5}, TypeError, "cooldown must be a backoff, to be called with (retry, previous, u)"),
+    ({"cooldown": lambda *_: "5"}, TypeError, "must answer a number of seconds, 0 or more, got '5'"),
+    ({"cooldown": lambda *_: math.inf}, ValueError, "must answer a number of seconds, 0 or more, got inf"),
+    *[({"ramp": bad}, ValueError, f"ramp {NUMBER} {bad!r}") for bad in (0, -1, math.nan, math.inf)],
+    *[({"ramp": bad}, TypeError, f"ramp {NUMBER} {bad!r}") for bad in (True, "5", [5])],
+    ({"ramp": timedelta(0)}, ValueError, f"ramp {NUMBER}"),
+    ({"rng": 0.5}, TypeError, "rng must be a callable or None, got 0.5"),
     ({"cooldown": timedelta(0)}, ValueError, f"cooldown {NUMBER}"),
     *[({"trial_lease": bad}, ValueError, f"trial_lease {NUMBER} {bad!r}") for bad in (0, -1, math.nan, math.inf)],
     *[({"trial_lease": bad}, TypeError, f"trial_lease {NUMBER} {bad!r}") for bad in (True, "5")],
@@ -714,7 +730,7 @@ def test_everything_but_the_trip_is_by_keyword() -> None:
 
 def test_parameters_that_do_not_exist_yet_are_refused() -> None:
     """No parameter does nothing."""
-    for name in ("ramp", "store", "fail_max", "reset_timeout"):
+    for name in ("store", "fail_max", "reset_timeout"):
         with pytest.raises(TypeError, match=name):
             CircuitBreaker(**{name: 1})
 
