@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Rejected,
         ResilienceError,
         ResultNotAccepted,
+        StoreUnavailable,
         Throttled,
         TimedOut,
     )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from resilience.policies.budget import RetryBudget
     from resilience.policies.bulkhead import Bulkhead
     from resilience.policies.fallback import Fallback
+    from resilience.policies.keyed import Keyed
     from resilience.policies.retry import Retry
     from resilience.policies.shed import LoadShedder
     from resilience.policies.throttle import Reservation, Throttle
@@ -55,6 +57,7 @@ _HOMES = {
     "FailureRate": "resilience.core.trip",
     "Fallback": "resilience.policies.fallback",
     "Gradient": "resilience.core.limits",
+    "Keyed": "resilience.policies.keyed",
     "LimitExceeded": "resilience.errors",
     "LoadShed": "resilience.errors",
     "LoadShedder": "resilience.policies.shed",
@@ -71,6 +74,7 @@ _HOMES = {
     "Retry": "resilience.policies.retry",
     "RetryBudget": "resilience.policies.budget",
     "SlowRate": "resilience.core.trip",
+    "StoreUnavailable": "resilience.errors",
     "Throttle": "resilience.policies.throttle",
     "Throttled": "resilience.errors",
     "TimedOut": "resilience.errors",
@@ -97,6 +101,7 @@ __all__ = [
     "FailureRate",
     "Fallback",
     "Gradient",
+    "Keyed",
     "LimitExceeded",
     "LoadShed",
     "LoadShedder",
@@ -113,6 +118,7 @@ __all__ = [
     "Retry",
     "RetryBudget",
     "SlowRate",
+    "StoreUnavailable",
     "Throttle",
     "Throttled",
     "TimedOut",

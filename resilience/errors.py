@@ -10,6 +10,7 @@
       TimedOut              also a TimeoutError, hence an OSError
         DeadlineExceeded
       ResultNotAccepted     retries ran out and no result was good enough
+      StoreUnavailable      the state that processes share cannot be had
 
 One question decides the tree: was the call made? A `Rejected` says that it was not, so it is always safe to try again
 and never says anything about the health of what would have been called; that is why every policy treats it as neutral.
@@ -40,6 +41,7 @@ __all__ = [
     "Rejected",
     "ResilienceError",
     "ResultNotAccepted",
+    "StoreUnavailable",
     "Throttled",
     "TimedOut",
 ]
@@ -241,6 +243,24 @@ class ResultNotAccepted(ResilienceError):
 
     def __reduce__(self) -> tuple[Callable[..., ResilienceError], tuple[Any, ...]]:
         return _rebuild, (type(self), self.args, {**self.__dict__, "last_result": portable(self.last_result)})
+
+
+class StoreUnavailable(ResilienceError):
+    """The state that processes share cannot be had, and the policy was told to refuse then.
+
+    Attributes:
+        policy: the name of the policy.
+        cause: what the store's client said, as text; None where the store is not asked at present.
+    """
+
+    def __init__(self, policy: str, cause: str | None = None) -> None:
+        super().__init__()
+        self.policy = policy
+        self.cause = cause
+
+    def __str__(self) -> str:
+        said = "it failed lately and is not asked at present" if self.cause is None else self.cause
+        return f"{self.policy}: the store cannot be had: {said}"
 
 
 def portable(value: object) -> object:

@@ -48,6 +48,8 @@ __all__ = [
     "LimitChanged",
     "RetryGaveUp",
     "RetryScheduled",
+    "StoreLost",
+    "StoreRecovered",
 ]
 
 
@@ -250,7 +252,24 @@ class BudgetExhausted(Event):
 
 
 class KeysFull(Event):
-    """A table of keys is full and none can be forgotten: unknown keys are refused. Said once until room is found."""
+    """A table of keys is full and none can be forgotten: unknown keys are refused, or share one policy.
+
+    Said once until room is found.
+    """
 
     __slots__ = ()
     max_keys: int
+
+
+class StoreLost(Event):
+    """The store that this policy shares its state by does not answer; `error` says how. Said once for each outage."""
+
+    __slots__ = ()
+    error: str
+
+
+class StoreRecovered(Event):
+    """The store answers again, `after` seconds."""
+
+    __slots__ = ()
+    after: float

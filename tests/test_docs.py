@@ -32,6 +32,7 @@ POLICIES = {
     "adaptive-limit": resilience.AdaptiveLimit,
     "adaptive-throttle": resilience.AdaptiveThrottle,
     "load-shedder": resilience.LoadShedder,
+    "keyed": resilience.Keyed,
 }
 HEADINGS = ["When to use it", "When not", "Parameters", "Errors", "Events", "Anti-patterns", "Recipe"]
 

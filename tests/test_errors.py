@@ -24,6 +24,7 @@ from resilience.errors import (
     Rejected,
     ResilienceError,
     ResultNotAccepted,
+    StoreUnavailable,
     Throttled,
     TimedOut,
 )
@@ -113,6 +114,16 @@ EXAMPLES: list[tuple[ResilienceError, dict[str, Any], str]] = [
         {"policy": "r", "last_result": None, "attempts": 1, "elapsed": 0.0},
         "r: no result accepted after 1 attempt in 0 s; the last was None",
     ),
+    (
+        StoreUnavailable("t", "ConnectionError: refused"),
+        {"policy": "t", "cause": "ConnectionError: refused"},
+        "t: the store cannot be had: ConnectionError: refused",
+    ),
+    (
+        StoreUnavailable("t"),
+        {"policy": "t", "cause": None},
+        "t: the store cannot be had: it failed lately and is not asked at present",
+    ),
 ]
 each = pytest.mark.parametrize(("error", "attributes", "message"), EXAMPLES, ids=lambda value: type(value).__name__)
 
@@ -130,6 +141,7 @@ each = pytest.mark.parametrize(("error", "attributes", "message"), EXAMPLES, ids
         (TimedOut, {ResilienceError, builtins.TimeoutError}),
         (DeadlineExceeded, {TimedOut}),
         (ResultNotAccepted, {ResilienceError}),
+        (StoreUnavailable, {ResilienceError}),
         (PipelineWarning, {UserWarning}),
         (BlockingWarning, {UserWarning}),
     ],

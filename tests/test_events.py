@@ -36,6 +36,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "HedgeStarted": {"copy": 1, "reason": "late"},
     "HedgeWon": {"copy": 1},
     "LimitChanged": {"previous": 20, "limit": 18},
+    "StoreLost": {"error": "ConnectionError: refused"},
+    "StoreRecovered": {"after": 3.5},
     "KeysFull": {"max_keys": 100_000},
 }
 KINDS = [getattr(events, name) for name in events.__all__ if isinstance(getattr(events, name), type)]

@@ -33,6 +33,7 @@ LAYERS = {
     "resilience.integrations": 5,
     "resilience.telemetry": 5,
     "resilience.status": 5,
+    "resilience.__main__": 6,
 }
 
 

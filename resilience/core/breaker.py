@@ -240,11 +240,13 @@ class Circuit:
         return self.cooldown.unmeasured if self.state is CircuitState.OPEN else None
 
     def at_rest(self, now: float) -> bool:
-        """Whether nothing would be lost if the circuit were made anew. Only looks."""
+        """Whether no verdict would be lost if the circuit were made anew. Only looks.
+
+        Failures that have not tripped are no verdict: else strangers could fill a table with names that failed once.
+        """
         if self.state is not CircuitState.CLOSED or (self.watches is not None and self.watches.running):
             return False
-        now = max(self.latest, now)
-        return (self.ramp is None or self.ramp.over(now)) and not any(tally.counts(now)[0] for tally in self.tallies)
+        return self.ramp is None or self.ramp.over(max(self.latest, now))
 
     @property
     def clean(self) -> bool:
@@ -334,7 +336,7 @@ class Circuit:
         self.watches = Watches(slow) if slow else None
 
     def _move(self, state: CircuitState) -> None:
-        # Also without a change of state: what was admitted before a reset by hand is of an older generation.
+        # Also without a change of state: what was admitted before a reset is of an older generation.
         self.generation = self._draw()
         self.leases.clear()
         self.forget_calls()
@@ -343,7 +345,6 @@ class Circuit:
         if state is not CircuitState.CLOSED:
             self.ramp = None
         if state is not self.state:
-            change = (self.state, state)
+            self.changes.append((self.state, state))
             self.state = state
             self.since = self.latest
-            self.changes.append(change)

@@ -118,6 +118,11 @@ class RetryBudget(Policy):
             level = self._bucket.level(now)
         return {**super().snapshot(), "level": level, "capacity": self._bucket.capacity}
 
+    def _at_rest(self) -> bool:
+        now = self._clock.now()
+        with self._lock:
+            return self._bucket.level(now) >= self._bucket.capacity
+
     # --- what it is not -----------------------------------------------------------------------------------------------
 
     def bind(self, _: Callable[..., Any], /) -> NoReturn:

@@ -154,6 +154,10 @@ class Bulkhead(DeskGate):
             view = {"in_flight": places.in_flight, "queued": places.queued}
         return {**super().snapshot(), "limit": places.limit, "queue": places.queue, **view}
 
+    def _at_rest(self) -> bool:
+        with self._lock:
+            return not (self._places.in_flight or self._places.queued)
+
     def _after_fork(self) -> None:
         self._places.keep_only(get_ident())
         super()._after_fork()

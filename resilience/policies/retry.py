@@ -191,6 +191,9 @@ class Retry(Policy["Never"]):
     async def _pause_async(self, seconds: float) -> None:
         await self._clock.sleep_async(seconds)
 
+    def _at_rest(self) -> bool:
+        return self._budget is None or self._budget._at_rest()
+
     def _listeners_changed(self) -> None:
         self._tell = _teller((*self._channel.listeners, *HUB.listeners))
 

@@ -230,6 +230,24 @@ class Throttle(ThrottleGate):
         ]
         return {**super().snapshot(), **view}
 
+    def _at_rest(self) -> bool:
+        """Whether every bucket is full, nobody waits, no reservation is to come and no call is still to be settled."""
+        now = self._clock.now()
+        desk = self._desk
+        with self._lock:
+            # A line is closed when somebody looks at it; until then it may hold reservations whose time has come.
+            for key in list(desk.lines):
+                desk.outlook(key, self._tariff.one, 0, now)
+            ledger = desk.ledger
+            rests = not (self._pending or desk.lines) and all(
+                bucket.is_full(state, now)
+                for key in (None, *ledger.states)
+                for bucket, state in zip(ledger.buckets, ledger.load(key), strict=True)
+            )
+            after = self._aftermath()
+        self._clear_up(after)
+        return rests
+
     def _rebuild(self, arguments: dict[str, Any]) -> Self:
         options = {name: value for name, value in arguments.items() if name != "rates"}
         rates = arguments["rates"]

@@ -63,7 +63,7 @@ def test_the_number_let_in_is_never_a_whole_call_off(calls: list[tuple[float, fl
         if ramp.admits(now, u):
             owed -= 1
         else:
-            assert 0.0 < ramp.wait <= seconds - now
+            assert 0.0 < ramp.wait <= (seconds - now) * (1 + 1e-12)
         assert -1.0 - 1e-9 < owed < 1.0 + 1e-9
 
 
@@ -153,14 +153,14 @@ def test_whatever_ends_the_closed_state_ends_the_ramp(verb: str) -> None:
 
 
 def test_a_circuit_at_rest_has_nothing_to_lose() -> None:
-    """At rest is closed, through the ramp, with no failure counted and no call watched; asking changes nothing."""
+    """At rest is closed, through the ramp and with no call watched, whatever is counted; asking changes nothing."""
     it = closing()
     assert [it.at_rest(now) for now in (0.0, 9.9, 10.0)] == [False, False, True]
     assert it.ramp is not None and it.latest == 0.0
     it = Circuit((Consecutive(2),), 1.0, 1, 1.0)
     assert it.at_rest(0.0)
     it.settle(it.acquire(0.0), FAILURE, 0.0)
-    assert not it.at_rest(0.0)
+    assert it.at_rest(0.0)
     for state in (OPEN, HALF_OPEN, ISOLATED):
         it = Circuit((Consecutive(2),), 1.0, 1, 1.0)
         if state is ISOLATED:
@@ -173,5 +173,4 @@ def test_a_circuit_at_rest_has_nothing_to_lose() -> None:
     permit = slow.acquire(0.0)
     assert not slow.at_rest(0.0)
     slow.settle(permit, SUCCESS, 2.0, 2.0)
-    assert not slow.at_rest(2.0), "a slow call counts"
-    assert slow.at_rest(30.0), "until it has left the window"
+    assert slow.at_rest(2.0)

@@ -165,7 +165,7 @@ def test_virtual_time_gives_a_ramp_back() -> None:
 
 
 def test_a_circuit_is_at_rest_when_nothing_would_be_lost() -> None:
-    """Closed, clean, through its ramp, and with nothing watched; asking changes nothing."""
+    """Closed, through its ramp, and with nothing watched, whatever it has counted; asking changes nothing."""
     clock = VirtualClock()
     breaker = closing(clock)
     rests = []
@@ -187,17 +187,16 @@ def test_a_circuit_is_at_rest_when_nothing_would_be_lost() -> None:
     assert hanging._at_rest()
     counting = CircuitBreaker(3, on=Boom, clock=clock)
     after(counting, Boom())
-    assert not counting._at_rest()
+    assert counting._at_rest()
 
 
 def test_no_table_of_breakers_forgets_an_open_one() -> None:
-    """Whatever number of keys passes by, the circuits that are open or have counted failures stay."""
+    """Whatever number of keys passes by, the circuits that are open stay."""
     clock = VirtualClock()
     hosts = Keyed(lambda key: CircuitBreaker(2, on=Boom, cooldown=1e6, clock=clock), max_keys=4, idle=1, clock=clock)
     hosts["down"].open()
-    after(hosts["failing"], Boom())
     for n in range(50):
         clock.advance(10)
         after(hosts[f"host {n}"], "fine")
     assert hosts["down"].state == "open"
-    assert hosts["failing"].snapshot()["failures"] == 1
+    assert len(hosts) <= 4
