@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from resilience.policies.budget import RetryBudget
     from resilience.policies.bulkhead import Bulkhead
     from resilience.policies.fallback import Fallback
+    from resilience.policies.hedge import Hedge
     from resilience.policies.keyed import Keyed
     from resilience.policies.retry import Retry
     from resilience.policies.shed import LoadShedder
@@ -57,6 +58,7 @@ _HOMES = {
     "FailureRate": "resilience.core.trip",
     "Fallback": "resilience.policies.fallback",
     "Gradient": "resilience.core.limits",
+    "Hedge": "resilience.policies.hedge",
     "Keyed": "resilience.policies.keyed",
     "LimitExceeded": "resilience.errors",
     "LoadShed": "resilience.errors",
@@ -101,6 +103,7 @@ __all__ = [
     "FailureRate",
     "Fallback",
     "Gradient",
+    "Hedge",
     "Keyed",
     "LimitExceeded",
     "LoadShed",

@@ -33,6 +33,7 @@ POLICIES = {
     "adaptive-throttle": resilience.AdaptiveThrottle,
     "load-shedder": resilience.LoadShedder,
     "keyed": resilience.Keyed,
+    "hedge": resilience.Hedge,
 }
 HEADINGS = ["When to use it", "When not", "Parameters", "Errors", "Events", "Anti-patterns", "Recipe"]
 

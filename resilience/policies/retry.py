@@ -27,6 +27,7 @@ from resilience.errors import BlockingWarning
 from resilience.matching import Matcher, hint_of
 from resilience.policies._attempts import Attempts
 from resilience.policies._base import Policy
+from resilience.policies._deposits import without_deposits
 from resilience.policies._retry_call import RetryCall
 from resilience.policies.budget import RetryBudget
 
@@ -132,6 +133,8 @@ class Retry(Policy["Never"]):
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
+        if self._budget is not None:
+            fn = without_deposits(fn, self._budget)
         return bind_loop(self, fn, "Retry cannot wrap a generator: what it has yielded cannot be taken back")
 
     def guard(self, *_: object, **__: object) -> NoReturn:

@@ -2,12 +2,13 @@
 
 A call without a bound has one anyway: the patience of whoever waits for it, which is the worst moment to find out. In
 asyncio and trio a timeout cancels what runs inside, and knows its own cancellation from the caller's. A running plain
-function cannot be cut by anybody, so there a timeout is a promise that the function has to keep: it opens a deadline,
-and code inside that reads `context.remaining()`, this library's other policies among it, stays within. That difference
-matters enough that it has to be asked for: `thread=False`.
+function cannot be cut by anybody, so there one has to choose, and is asked to:
 
-A plain call that ends late has done its work. Its result is returned, its error raised, and `DeadlineMissed` says how
-late it was.
+    thread=False   a promise that the function has to keep. It opens a deadline, and code inside that reads
+                   `context.remaining()`, this library's other policies among it, stays within. A call that ends late
+                   has done its work: its result is returned, its error raised, and `DeadlineMissed` says how late.
+    thread=True    the function runs on a worker thread, and its caller waits no longer than the bound. The worker is
+                   left behind then; what it still does, nobody hears of.
 """
 
 from __future__ import annotations
@@ -21,21 +22,26 @@ from resilience.errors import TimedOut
 from resilience.events import CallSucceeded, DeadlineMissed
 from resilience.policies._base import Policy
 from resilience.policies._guard import ScopeGuard
+from resilience.policies._mailbox import Mailbox, warn_on_a_loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
     from types import TracebackType
-    from typing import Any, Literal, Never  # noqa: F401 - Never is named in quotes
+    from typing import Any, Never  # noqa: F401 - Never is named in quotes
 
     from resilience.clock import Clock
 
 __all__ = ["Timeout"]
 
 _SYNC = (
-    "a running sync call cannot be cut: pass thread=False, where only code that reads context.remaining() obeys, "
-    "or make it async"
+    "a running sync call cannot be cut: pass thread=True, which runs it in a worker left behind at the deadline, "
+    "or thread=False, where only code that reads context.remaining() obeys"
+)
+_NO_BLOCK = (
+    "Timeout(thread=True) cannot guard a block, which runs on the thread of its caller and cannot be left behind: "
+    "decorate a function or use call"
 )
 
 
@@ -46,8 +52,9 @@ class Timeout(Policy["Never"]):
 
     Args:
         seconds: the bound, in seconds or as a `timedelta`.
-        thread: for plain functions. None (the default) refuses them; False opens a deadline that code inside has to
-            keep.
+        thread: for plain functions. None (the default) refuses them; True runs them on a daemon thread of a bounded
+            pool, in a copy of the caller's context, and leaves them behind at the bound; False opens a deadline that
+            code inside has to keep. Async functions are cut in any case.
         name: for events, errors and the registry.
         clock: the time source of the deadline; the machine's monotonic clock by default. Cuts are timed by the event
             loop.
@@ -58,7 +65,7 @@ class Timeout(Policy["Never"]):
         TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
     """
 
-    __slots__ = ("_bound", "_thread")
+    __slots__ = ("_bound", "_thread", "_warned")
 
     kind = "timeout"
     _form = "2.0"
@@ -67,33 +74,59 @@ class Timeout(Policy["Never"]):
         self,
         seconds: float | timedelta,
         *,
-        thread: Literal[False] | None = None,
+        thread: bool | None = None,
         name: str | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._bound = _seconds("seconds", seconds)
-        if thread is not None and thread is not False:
-            raise wrong_value("thread", "None or False", thread)
+        if thread is not None and not isinstance(thread, bool):
+            raise wrong_value("thread", "None, True or False", thread)
         self._thread = thread
+        self._warned = False
         self._setup(name, clock, {"seconds": seconds, "thread": thread, "name": name, "clock": clock})
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
-        if self._thread is None and shape_of(fn) == "sync":
-            raise TypeError(_SYNC)
+        if shape_of(fn) == "sync":
+            if self._thread is None:
+                raise TypeError(_SYNC)
+            if self._thread:
+                return self._beside(fn)
         return bind_scope(self, fn, "Timeout cannot wrap a generator: between its steps the time is its caller's")
 
     def guard(self) -> ScopeGuard:
-        """A block under this bound: `async with` cuts it, `with` (only where `thread=False`) does not. Single use."""
+        """A block under this bound: `async with` cuts it, `with` (only where `thread=False`) does not. Single use.
+
+        Raises:
+            TypeError: it is a `Timeout(thread=True)`; the message says why.
+        """
+        if self._thread:
+            raise TypeError(_NO_BLOCK)
         return ScopeGuard(self)
 
     def _scope(self) -> Scope:
         if self._thread is None:
             raise TypeError(_SYNC)
-        return _TimeoutScope(self, cuts=False)
+        return _TimeoutScope(self, cuts=False, keeps=True)
 
     def _cut_scope(self) -> Scope:
-        return _TimeoutScope(self, cuts=True)
+        return _TimeoutScope(self, cuts=True, keeps=False)
+
+    def _beside(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        clock = self._clock
+
+        def bounded(*args: Any, **kwargs: Any) -> Any:
+            warn_on_a_loop(self)
+            scope = _TimeoutScope(self, cuts=False, keeps=False)
+            with scope, Mailbox(clock) as mailbox:
+                mailbox.order(fn, args, kwargs)
+                until = min(scope.limit, clock.now() + scope.left())
+                outcome = mailbox.get(until)
+                if outcome is None or outcome.at >= until:
+                    raise scope.overdue()
+                return outcome.get()
+
+        return bounded
 
     def snapshot(self) -> dict[str, Any]:
         """The present state as plain values: the bound in seconds."""
@@ -103,11 +136,12 @@ class Timeout(Policy["Never"]):
 class _TimeoutScope(Scope):
     """The bound of one call or block, and what is told of it."""
 
-    __slots__ = ("_timeout",)
+    __slots__ = ("_keeps", "_timeout")
 
-    def __init__(self, timeout: Timeout, *, cuts: bool) -> None:
+    def __init__(self, timeout: Timeout, *, cuts: bool, keeps: bool) -> None:
         super().__init__(timeout.name, timeout._bound, timeout._clock, TimedOut, cuts=cuts)
         self._timeout = timeout
+        self._keeps = keeps
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -116,7 +150,7 @@ class _TimeoutScope(Scope):
         timeout = self._timeout
         if timeout._channel.heard:
             late = -self.own_left()
-            if late >= 0.0 and not self.cuts:
+            if late >= 0.0 and self._keeps:
                 timeout._send(DeadlineMissed, seconds=self.seconds, late=late)
             elif error is None:
                 timeout._send(CallSucceeded, attempts=1)

@@ -192,6 +192,7 @@ class Timeline:
                 spot = object() if frame is None else (id(frame), frame.f_lasti)  # it is only just starting
                 if self._look(thread, spot) > LOOKS:
                     self._away.add(thread)
+            del frames  # this frame is one of them
             for job in jobs:
                 if self._look(job, job) > MANY_LOOKS:
                     self._given_up.add(job)

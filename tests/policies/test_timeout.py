@@ -469,11 +469,14 @@ async def test_nothing_is_begun_with_no_time_left(colour: Colour, form: str) -> 
 
 # --- plain calls ------------------------------------------------------------------------------------------------------
 
-PLAIN = "a running sync call cannot be cut: pass thread=False, where only code that reads"
+PLAIN = (
+    "a running sync call cannot be cut: pass thread=True, which runs it in a worker left behind at the deadline, "
+    r"or thread=False, where only code that reads context\.remaining\(\) obeys"
+)
 
 
 def test_a_plain_function_needs_a_decision() -> None:
-    """Without `thread=False`, decorating, calling and guarding plain code are refused with what to write."""
+    """Without `thread`, decorating, calling and guarding plain code are refused with what to write."""
     policy = Timeout(1)
     for use in (policy, policy.call, policy.bind, Pipeline(policy), Pipeline(policy).call):
         with pytest.raises(TypeError, match=PLAIN):
@@ -595,10 +598,10 @@ def test_bad_seconds_are_refused(seconds: Any, error: type[Exception]) -> None:
     assert str(caught.value) == f"seconds must be a number of seconds above 0, got {seconds!r}"
 
 
-@pytest.mark.parametrize("thread", [True, 0, 1, "no"])
+@pytest.mark.parametrize("thread", [0, 1, "no"])
 def test_bad_thread_is_refused(thread: Any) -> None:
-    """`thread` is None or False."""
-    with pytest.raises(ValueError, match=f"thread must be None or False, got {thread!r}"):
+    """`thread` is None, True or False."""
+    with pytest.raises(ValueError, match=f"thread must be None, True or False, got {thread!r}"):
         Timeout(1, thread=thread)
 
 
