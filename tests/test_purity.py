@@ -28,6 +28,7 @@ LAYERS = {
     "resilience": 1,
     "resilience.policies": 2,
     "resilience.pipeline": 3,
+    "resilience.http": 4,
     "resilience.stores": 4,
     "resilience.testing": 5,
     "resilience.integrations": 5,

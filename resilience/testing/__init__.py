@@ -8,11 +8,18 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resilience.testing.clock import VirtualClock
+    from resilience.testing.simulation import Report, Scenario, simulate
     from resilience.testing.virtual import virtual_time
 
-__all__ = ["VirtualClock", "virtual_time"]
+__all__ = ["Report", "Scenario", "VirtualClock", "simulate", "virtual_time"]
 
-_HOMES = {"VirtualClock": "clock", "virtual_time": "virtual"}
+_HOMES = {
+    "Report": "simulation",
+    "Scenario": "simulation",
+    "VirtualClock": "clock",
+    "simulate": "simulation",
+    "virtual_time": "virtual",
+}
 
 
 def __getattr__(name: str) -> object:

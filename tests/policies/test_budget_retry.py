@@ -265,7 +265,7 @@ def test_figure_total_failure() -> None:
         retried = Retry(on=DOWN, attempts=4, backoff=0, budget=budget, clock=traffic.clock)(backend)
         traffic.run(retried, seconds=20_000 / load)
         figures[load] = (backend.calls - 100) / traffic.calls
-    print("\noffered load/s: amplification at 100 % failure, asked <= 1.10:", figures)  # noqa: T201
+    print("\noffered load/s: amplification at 100 % failure, asked <= 1.10:", figures)
     assert max(figures.values()) <= 1.10
     assert figures[1_000] <= 1.0011
 
@@ -288,7 +288,7 @@ def test_figure_partial_failure() -> None:
         retried = Retry(on=DOWN, attempts=4, backoff=0, budget=budget, clock=traffic.clock)(backend)
         traffic.run(retried, seconds=40)
         figures[failing] = (backend.calls - 100) / traffic.calls
-    print("\nshare failing: amplification at 500/s, asked <= 1.102:", figures)  # noqa: T201
+    print("\nshare failing: amplification at 500/s, asked <= 1.102:", figures)
     assert max(figures.values()) <= 1.102
 
 
@@ -321,7 +321,7 @@ def test_figure_three_nested_services() -> None:
         traffic.run(call, 30)
         seen = [after - first for after, first in zip([*counts, backend.calls], before, strict=True)]
         figures[failing] = [round(seen[hop + 1] / seen[hop], 4) for hop in range(3)]
-    print("\nshare failing: amplification of each of three hops, asked <= 1.102:", figures)  # noqa: T201
+    print("\nshare failing: amplification of each of three hops, asked <= 1.102:", figures)
     assert max(max(hops) for hops in figures.values()) <= 1.102
 
 
