@@ -19,10 +19,12 @@ from __future__ import annotations
 import collections
 import threading
 import weakref
+from contextvars import copy_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextvars import Context
 
     from resilience.events import Event
     from resilience.policies._base import Policy
@@ -102,17 +104,17 @@ class Channel:
     def __init__(self) -> None:
         self.listeners: tuple[_Listener, ...] = ()
         self.heard = False
-        self._queue: collections.deque[Event] = collections.deque()
+        self._queue: collections.deque[tuple[Event, Context]] = collections.deque()
         self._claim = threading.RLock()
         self._deliverer = threading.Lock()
 
     def put(self, event: Event) -> None:
         """Queue an event; may be called with the policy's lock held."""
-        self._queue.append(event)
+        self._queue.append((event, copy_context()))
 
     def send(self, event: Event) -> None:
         """Queue an event and deliver all that are queued; never called with a lock held."""
-        self._queue.append(event)
+        self._queue.append((event, copy_context()))
         self.deliver()
 
     def deliver(self) -> None:
@@ -126,11 +128,12 @@ class Channel:
                         return
                     self._deliverer = own
                 while self._queue:
-                    self._tell(self._queue.popleft())
+                    self._tell(*self._queue.popleft())
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: Event, context: Context) -> None:
+        # Another thread may deliver than the one whose call it was; what a listener reads of its context is the call's.
         for listener in (*self.listeners, *HUB.listeners):
-            listener.hear(event)
+            context.run(listener.hear, event)
 
     def listen(self, callback: Callable[[Event], object], types: tuple[type[Event], ...]) -> Callable[[], None]:
         """Add a listener; returns what removes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import gc
 import itertools
 import os
@@ -685,3 +686,31 @@ def test_a_child_tells_its_own_events_and_not_its_parents() -> None:
 def test_every_name_of_the_events_module_is_an_event() -> None:
     """What can be asked for by type is what there is."""
     assert all(issubclass(getattr(events, name), Event) for name in events.__all__)
+
+
+def test_a_listener_hears_in_the_context_of_the_call() -> None:
+    """Whichever thread delivers an event, what the listener reads of its context is that of the call it is about."""
+    who: contextvars.ContextVar[str] = contextvars.ContextVar("who")
+    breaker = CircuitBreaker()
+    stuck, free = threading.Event(), threading.Event()
+    heard: list[str] = []
+
+    def hear(_: Event) -> None:
+        heard.append(who.get())
+        if len(heard) == 1:
+            stuck.set()
+            free.wait(10)
+
+    def first() -> None:
+        who.set("first")
+        breaker.call(int)
+
+    breaker.listen(hear)
+    thread = threading.Thread(target=first)
+    thread.start()
+    stuck.wait(10)
+    who.set("second")
+    breaker.call(int)
+    free.set()
+    thread.join()
+    assert heard == ["first", "second"]
