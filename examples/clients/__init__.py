@@ -1,0 +1,1 @@
+"""One short program for each client, against whatever server it is told."""

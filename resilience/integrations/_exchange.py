@@ -1,0 +1,315 @@
+"""What sending a request under a policy means, for every client.
+
+A policy retries a function; a client sends a request, which is more delicate: its body may be spent, the server may
+have acted on it, and the answer that says "not now" is no exception. So each request is an `Exchange`, which knows
+whether it may be sent again, and the policy is bound around the sending of one.
+
+What may not be repeated has to pass a retry by without a wait, and yet be seen by the breaker inside it and by those
+around it. Such an error crosses the retry as a `BaseException`, which no policy retries, and is itself again on the
+other side. A response that says "not now" is raised as a `Refused` for the policies to see, and returned in the end.
+"""
+
+from __future__ import annotations
+
+from resilience._attempt import current_attempt
+from resilience._notes import leave_note
+from resilience._scope import refuse_if_late, time_left
+from resilience.context import Priority, current_priority
+from resilience.errors import Rejected
+from resilience.http import client_policy, is_idempotent, not_sent, transient, transient_response
+from resilience.pipeline import Pipeline
+from resilience.policies.hedge import Hedge
+from resilience.policies.keyed import Keyed
+from resilience.policies.retry import Retry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterator
+    from typing import Any
+
+    Fn = Callable[..., Any]
+
+__all__ = ["Courier", "Exchange", "Refused", "position", "replayable"]
+
+_MOST_ORIGINS = 1024
+
+
+class Refused(Exception):
+    """A response that says "not now", as policies see it; whoever called gets the response.
+
+    Attributes:
+        response: the client's own response.
+        retry_after: seconds that it asks to wait; 0.0 where it does not say.
+    """
+
+    def __init__(self, response: Any, retry_after: float) -> None:
+        super().__init__(f"the response was {response!r}")
+        self.response = response
+        self.retry_after = retry_after
+
+
+class _Final(BaseException):
+    """An error on its way past a retry."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Exchange:
+    """One request of one client and the attempts to get it answered. Used by one thread or task.
+
+    Args:
+        method: the request's method.
+        headers: the request's headers.
+    """
+
+    __slots__ = ("attempt", "headers", "method", "open", "outer", "repeat")
+
+    def __init__(self, method: str, headers: Any) -> None:
+        self.method = method.upper()
+        self.headers = headers
+        self.repeat: Collection[str] = ()
+        self.attempt = 0
+        self.open: Any = None
+        around = current_attempt()
+        self.outer = 0 if around is None else around[0] - 1
+
+    def origin(self) -> str:
+        """Scheme, host and port of where it goes."""
+        raise NotImplementedError
+
+    def rewind(self) -> bool:
+        """Make the body ready to be sent again; False where it is spent for good."""
+        return True
+
+    def bound(self, left: float) -> None:
+        """Let no wait of the client last longer than `left` seconds."""
+
+    def begin(self) -> Any:
+        """Before an attempt: write what the next service should know. Answers a response to be closed first, or None.
+
+        Raises:
+            TimedOut: no time is left to begin it in.
+        """
+        refuse_if_late()
+        self.attempt += 1
+        abandoned, self.open = self.open, None
+        headers = self.headers
+        headers["X-Attempt"] = str(self.outer + self.attempt)
+        left = time_left()
+        if left is not None:
+            headers["X-Deadline-Ms"] = str(max(0, int(left * 1000)))
+            self.bound(left)
+        priority = current_priority()
+        if priority is not Priority.DEFAULT:
+            headers["X-Priority"] = priority.name.lower()
+        return abandoned
+
+    def judge(self, response: Any) -> Any:
+        """After an attempt: the response, unless it says "not now".
+
+        Raises:
+            Refused: it does.
+        """
+        asked = transient_response(response)
+        if asked is False:
+            return response
+        self.open = response
+        raise Refused(response, 0.0 if asked is True else asked)
+
+    def may_repeat(self, error: Exception) -> bool:
+        """Whether the request may be sent again after this error. Where that is a pity, a note on it says why not."""
+        if isinstance(error, Rejected):
+            return True
+        if not (not_sent(error) or self.method in self.repeat or is_idempotent(self.method, self.headers)):
+            reason = f"a {self.method} may have been carried out; it has no Idempotency-Key"
+        elif not self.rewind():
+            reason = "its body is spent and cannot be rewound"
+        else:
+            return True
+        if not isinstance(error, Refused) and transient(error):
+            leave_note(error, "resilience: not sent again: ", reason)
+        return False
+
+    def kept(self, result: Any) -> Any:
+        """Whatever response is open and is not the result: it is to be closed."""
+        left, self.open = self.open, None
+        return None if left is result else left
+
+
+class Courier:
+    """Sends exchanges under a policy. Safe from any thread and task.
+
+    Args:
+        policy: a policy, a `Keyed` by origin, or None for `client_policy()`.
+        repeat: methods that may be sent twice although they are not idempotent.
+        send: sends an exchange once and returns the response; an `async def` for async clients.
+        close: closes a response, in the same colour.
+
+    Raises:
+        TypeError: `policy` holds a `Hedge`, whose copies would share one body, or is no policy.
+    """
+
+    def __init__(self, policy: Any, repeat: Collection[str], send: Fn, close: Fn, *, is_async: bool) -> None:
+        if isinstance(repeat, str):
+            raise TypeError(f"repeat must be a collection of methods such as {{'POST'}}, got {repeat!r}")
+        self._policy = client_policy() if policy is None else policy
+        self._repeat = frozenset(method.upper() for method in repeat)
+        self._fn = _sending_async(send, close) if is_async else _sending(send, close)
+        self._close = close
+        self._is_async = is_async
+        self._by_origin: dict[str, tuple[Any, Fn]] = {}
+        self._one = None if isinstance(self._policy, Keyed) else self._around(self._policy)
+
+    def deliver(self, exchange: Exchange) -> Any:
+        """Send, again if need be, and return the last response."""
+        exchange.repeat = self._repeat
+        result = None
+        try:
+            result = (self._one or self._for(exchange.origin()))(exchange)
+        except Refused as refused:
+            result = refused.response
+        finally:
+            left = exchange.kept(result)
+            if left is not None:
+                self._close(left)
+        return result
+
+    async def deliver_async(self, exchange: Exchange) -> Any:
+        """Send, again if need be, and return the last response."""
+        exchange.repeat = self._repeat
+        result = None
+        try:
+            result = await (self._one or self._for(exchange.origin()))(exchange)
+        except Refused as refused:
+            result = refused.response
+        finally:
+            left = exchange.kept(result)
+            if left is not None:
+                await self._close(left)
+        return result
+
+    def _for(self, origin: str) -> Fn:
+        policy = self._policy[origin]
+        known = self._by_origin.get(origin)
+        if known is not None and known[0] is policy:
+            return known[1]
+        if len(self._by_origin) >= _MOST_ORIGINS:
+            self._by_origin.clear()
+        bound = self._around(policy)
+        self._by_origin[origin] = policy, bound
+        return bound
+
+    def _around(self, policy: Any) -> Fn:
+        fn = self._fn
+        parts = list(policy._flat()) if isinstance(policy, Pipeline) else [policy]
+        for part in reversed(parts):
+            if isinstance(part, Hedge):
+                raise TypeError("a client's policy cannot hold a Hedge: two copies of a request would share one body")
+            if not callable(getattr(part, "bind", None)):
+                raise TypeError(f"policy must be a policy, or a Keyed by origin, got {part!r}")
+            if isinstance(part, Retry):
+                fn = _past_async(part, fn) if self._is_async else _past(part, fn)
+            else:
+                fn = part.bind(fn)
+        return fn
+
+
+def _sending(send: Fn, close: Fn) -> Fn:
+    def sending(exchange: Exchange) -> Any:
+        abandoned = exchange.begin()
+        if abandoned is not None:
+            close(abandoned)
+        return exchange.judge(send(exchange))
+
+    return sending
+
+
+def _sending_async(send: Callable[..., Awaitable[Any]], close: Callable[..., Awaitable[Any]]) -> Fn:
+    async def sending(exchange: Exchange) -> Any:
+        abandoned = exchange.begin()
+        if abandoned is not None:
+            await close(abandoned)
+        return exchange.judge(await send(exchange))
+
+    return sending
+
+
+def _past(retry: Any, fn: Fn) -> Fn:
+    def attempt(exchange: Exchange) -> Any:
+        try:
+            return fn(exchange)
+        except Exception as error:
+            if exchange.may_repeat(error):
+                raise
+            raise _Final(error) from None
+
+    bound = retry.bind(attempt)
+
+    def outside(exchange: Exchange) -> Any:
+        try:
+            return bound(exchange)
+        except _Final as final:
+            error = final.error
+        # Raised out of the `except`: otherwise the two would hold each other.
+        try:
+            raise error
+        finally:
+            del error
+
+    return outside
+
+
+def _past_async(retry: Any, fn: Fn) -> Fn:
+    async def attempt(exchange: Exchange) -> Any:
+        try:
+            return await fn(exchange)
+        except Exception as error:
+            if exchange.may_repeat(error):
+                raise
+            raise _Final(error) from None
+
+    bound = retry.bind(attempt)
+
+    async def outside(exchange: Exchange) -> Any:
+        try:
+            return await bound(exchange)
+        except _Final as final:
+            error = final.error
+        try:
+            raise error
+        finally:
+            del error
+
+    return outside
+
+
+def replayable(body: Any, start: int | None) -> bool:
+    """Make a body of plain Python ready to be sent again: rewinds a file to `start`; False where that cannot be."""
+    if body is None or isinstance(body, str | bytes | bytearray | memoryview):
+        return True
+    if hasattr(body, "read"):
+        if start is None:
+            return False
+        try:
+            body.seek(start)
+        except (OSError, ValueError, AttributeError):
+            return False
+        return True
+    return hasattr(body, "__iter__") and _iterator(body) is not body
+
+
+def _iterator(body: Any) -> Iterator[Any]:
+    return iter(body)
+
+
+def position(body: Any) -> int | None:
+    """Where a file stands before it is sent, or None for whatever cannot say."""
+    if not hasattr(body, "read"):
+        return None
+    try:
+        start: int = body.tell()
+    except (OSError, ValueError, AttributeError):
+        return None
+    return start

@@ -1,0 +1,133 @@
+"""What httpx and its fork share: the same transport, over another module.
+
+The two have the same classes under other names, so everything here takes the module as it finds it. The transport is
+the seam: below redirects and authentication, above the pool, and one class serves both kinds of client because a client
+only asks for the half that it needs.
+"""
+
+from __future__ import annotations
+
+from resilience.integrations._exchange import Courier, Exchange, position, replayable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from typing import Any
+
+__all__ = ["Either", "HttpxExchange", "TransportCore"]
+
+
+class HttpxExchange(Exchange):
+    """A request of httpx. Its stream is looked into, since only that knows whether it can be sent again."""
+
+    __slots__ = ("_starts", "_timeout", "request")
+
+    def __init__(self, request: Any) -> None:
+        super().__init__(request.method, request.headers)
+        self.request = request
+        self._timeout: dict[str, float | None] | None = None
+        self._starts = None if hasattr(request, "_content") else position(_source(request.stream))
+
+    def origin(self) -> str:
+        """Scheme, host and port of where it goes."""
+        url = self.request.url
+        return f"{url.scheme}://{url.netloc.decode('ascii')}"
+
+    def bound(self, left: float) -> None:
+        """Let no wait of the client last longer than `left` seconds; the caller's own timeouts stay."""
+        extensions = self.request.extensions
+        if self._timeout is None:
+            self._timeout = dict(extensions.get("timeout") or {})
+        waits = {wait: self._timeout.get(wait) for wait in ("connect", "read", "write", "pool")}
+        cut = {wait: left if own is None else min(own, left) for wait, own in waits.items()}
+        self.request.extensions = {**extensions, "timeout": cut}
+
+    def rewind(self) -> bool:
+        """Make the body ready to be sent again; False where it is spent for good."""
+        request = self.request
+        if hasattr(request, "_content"):
+            return True
+        stream = request.stream
+        fields = getattr(stream, "fields", None)
+        if fields is not None:  # multipart: each part is written from its start
+            return all(replayable(getattr(field, "file", None), 0) for field in fields)
+        if getattr(stream, "_is_stream_consumed", None) is False:
+            return True
+        source = _source(stream)
+        return source is not None and replayable(source, self._starts)
+
+
+def _source(stream: Any) -> Any:
+    return getattr(stream, "_stream", None)
+
+
+class TransportCore:
+    """The two halves of the transport; see `ResilientTransport`."""
+
+    def __init__(self, wrapped: Any, policy: Any, repeat: Collection[str]) -> None:
+        self._wrapped = wrapped
+        self._sync = Courier(policy, repeat, self._send, _close, is_async=False)
+        # One default for both halves: what one learns of an origin, the other knows.
+        self._async = Courier(self._sync._policy, repeat, self._send_async, _aclose, is_async=True)
+
+    def _send(self, exchange: HttpxExchange) -> Any:
+        return self._wrapped.handle_request(exchange.request)
+
+    async def _send_async(self, exchange: HttpxExchange) -> Any:
+        return await self._wrapped.handle_async_request(exchange.request)
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request under the policy, for a `Client`."""
+        return self._sync.deliver(HttpxExchange(request))
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request under the policy, for an `AsyncClient`."""
+        return await self._async.deliver_async(HttpxExchange(request))
+
+    def close(self) -> None:
+        """Close the transport below."""
+        self._wrapped.close()
+
+    async def aclose(self) -> None:
+        """Close the transport below."""
+        await self._wrapped.aclose()
+
+
+def _close(response: Any) -> None:
+    response.close()
+
+
+async def _aclose(response: Any) -> None:
+    await response.aclose()
+
+
+class Either:
+    """A plain transport of either kind, made when it is first asked for."""
+
+    def __init__(self, client: Any, options: dict[str, Any]) -> None:
+        self._client = client
+        self._options = options
+        self._plain: Any = None
+        self._async: Any = None
+
+    def handle_request(self, request: Any) -> Any:
+        """Send a request, blocking."""
+        if self._plain is None:
+            self._plain = self._client.HTTPTransport(**self._options)
+        return self._plain.handle_request(request)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request in the running event loop."""
+        if self._async is None:
+            self._async = self._client.AsyncHTTPTransport(**self._options)
+        return await self._async.handle_async_request(request)
+
+    def close(self) -> None:
+        """Close the blocking one, if there is one."""
+        if self._plain is not None:
+            self._plain.close()
+
+    async def aclose(self) -> None:
+        """Close the async one, if there is one."""
+        if self._async is not None:
+            await self._async.aclose()
