@@ -22,9 +22,9 @@ from math import inf
 
 from resilience._checks import is_number, is_timedelta
 from resilience._notes import leave_note
+from resilience._retry_after import parse_retry_after
 from resilience._shape import close_coroutine, is_awaitable
 from resilience.errors import Rejected
-from resilience._retry_after import parse_retry_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -52,9 +52,9 @@ def policies(clock: Clock | None = None) -> Policies:
         by_address=Throttle("100/s burst 1000", headroom={BROWSE: 0.5, WRITE: 0.25}, name="address", clock=clock),
         # One user may have many addresses. Half as much for each of them, wherever they come from.
         by_subject=Throttle("50/s burst 1000", headroom={BROWSE: 0.5, WRITE: 0.25}, name="subject", clock=clock),
-        # A rate says what one caller may do, not what the service can. When requests wait for one another, the lists give
-        # way at a third of a second, writing at two thirds, and a page that somebody asked for last of all; within
-        # each, the same users, so that the others notice nothing.
+        # A rate says what one caller may do, not what the service can. When requests wait for one another, the lists
+        # give way at 0.3 seconds, writing at 0.6, and a page that somebody asked for last of all; within each, the same
+        # users, so that the others notice nothing.
         load=LoadShedder(target_delay=1.0, name="load", clock=clock),
         # How often the provider is asked for its keys, whatever strangers send: never again within the floor. That is
         # also the backoff after a failure, so there is no retry here, and nothing a breaker could add.
