@@ -8,9 +8,12 @@ set, else `dev`. None has a deadline: a busy machine is not a bug.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+from resilience._hub import HUB
 
 _SLOW_MACHINES_ARE_NO_BUG = [HealthCheck.too_slow]
 
@@ -33,3 +36,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run a test marked `anyio` once on each event loop."""
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def nobody_looks_for_ever() -> Iterator[None]:
+    """A board of the live page listens for a minute after the last look, and the next test begins before that."""
+    yield
+    for listener in HUB.listeners:
+        board = getattr(listener.callback, "__self__", None)
+        if type(board).__name__ == "Board":
+            board.rest()

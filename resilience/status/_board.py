@@ -127,12 +127,18 @@ class Board:
                 self._watched_since = self._seen
                 self._unlisten = _hub.listen(self._hear)
 
+    def rest(self) -> None:
+        """Hear nothing more until somebody looks again."""
+        with self._lock:
+            unlisten, self._unlisten = self._unlisten, None
+        if unlisten is not None:
+            unlisten()
+
     def _hear(self, event: Event) -> None:
         now = self._clock.now()
         with self._lock:
-            if now - self._seen > _WATCHED and self._unlisten is not None:
-                unlisten, self._unlisten = self._unlisten, None
-                unlisten()
+            if now - self._seen > _WATCHED:
+                self.rest()
                 return
             series = _SERIES_OF.get(type(event))
             error = event.error if isinstance(event, AttemptFailed | RetryGaveUp | FallbackUsed) else None
