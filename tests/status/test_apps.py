@@ -130,18 +130,18 @@ def test_rows_tell_state_flight_and_last_error() -> None:
     """A row says how a policy stands in words, and policies of one name share it, the worst state first."""
     board = Board(VirtualClock())
     board.view()
-    kept = [CircuitBreaker(1, name="twin"), CircuitBreaker(1, name="twin"), Bulkhead(2, name="full one")]
-    retry = Retry(on=ConnectionError, attempts=1, name="failing")
+    kept = [CircuitBreaker(1, name="twin of the board"), CircuitBreaker(1, name="twin of the board"), Bulkhead(2, name="full before the board")]
+    retry = Retry(on=ConnectionError, attempts=1, name="failing before the board")
     for policy in (kept[1], retry):
         with pytest.raises(ConnectionError):
             policy.call(refuse)
     with kept[2].guard():
         view = board.view()
-    twin = found(view, "twin")
+    twin = found(view, "twin of the board")
     assert (twin["state"], twin["level"], twin["count"]) == ("open", "bad", 2)
     assert twin["last_error"] == ["ConnectionError", "refused"]
-    assert found(view, "full one")["in_flight"] == 1
-    assert found(view, "failing")["last_error"] == ["ConnectionError", "refused"]
+    assert found(view, "full before the board")["in_flight"] == 1
+    assert found(view, "failing before the board")["last_error"] == ["ConnectionError", "refused"]
     assert json.dumps(view)
 
 
