@@ -130,7 +130,11 @@ def test_rows_tell_state_flight_and_last_error() -> None:
     """A row says how a policy stands in words, and policies of one name share it, the worst state first."""
     board = Board(VirtualClock())
     board.view()
-    kept = [CircuitBreaker(1, name="twin of the board"), CircuitBreaker(1, name="twin of the board"), Bulkhead(2, name="full before the board")]
+    kept = [
+        CircuitBreaker(1, name="twin of the board"),
+        CircuitBreaker(1, name="twin of the board"),
+        Bulkhead(2, name="full before the board"),
+    ]
     retry = Retry(on=ConnectionError, attempts=1, name="failing before the board")
     for policy in (kept[1], retry):
         with pytest.raises(ConnectionError):
