@@ -29,7 +29,8 @@ def argument_of(fn: Callable[..., Any], name: str, parameter: str) -> Getter:
     """
     from inspect import Parameter, signature
 
-    parameters = signature(fn).parameters
+    described = signature(fn)
+    parameters = described.parameters
     found = parameters.get(name)
     if found is None or found.kind in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}:
         known = ", ".join(parameters) or "none"
@@ -41,7 +42,11 @@ def argument_of(fn: Callable[..., Any], name: str, parameter: str) -> Getter:
     def get(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if index < len(args) and found.kind is not Parameter.KEYWORD_ONLY:
             return args[index]
-        return default if keyword is None else kwargs.get(keyword, default)
+        if keyword is not None and keyword in kwargs:
+            return kwargs[keyword]
+        if found.default is Parameter.empty:
+            described.bind(*args, **kwargs)  # raises, in the words of a call without a policy
+        return default
 
     return get
 

@@ -101,7 +101,7 @@ class CircuitOpen(Rejected):
         self.last_error = last_error
 
     def _reason(self) -> str:
-        cause = "" if self.last_error is None else f"; last failure {self.last_error[0]}: {self.last_error[1]}"
+        cause = "" if self.last_error is None else f"; last failure {': '.join(filter(None, self.last_error))}"
         if self.state.value == "closed":
             return f"the circuit has closed lately and lets only a share of the calls through{cause}"
         return f"the circuit is {self.state.value.replace('_', '-')}{cause}"

@@ -81,6 +81,9 @@ class Hedging:
 
     def succeeded(self, elapsed: float) -> None:
         """A call was answered, `elapsed` seconds after its first copy was sent."""
+        if len(self._sorted) != len(self._recent):
+            # A KeyboardInterrupt came between the two the last time.
+            self._sorted = sorted(self._recent)
         if len(self._recent) == _RECENT:
             del self._sorted[bisect.bisect_left(self._sorted, self._recent[0])]
         self._recent.append(elapsed)

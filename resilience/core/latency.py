@@ -14,7 +14,7 @@ from math import exp, log, sqrt
 __all__ = ["Sample", "Window"]
 
 _SHORTEST = 1e-6
-"""Seconds; zero has no logarithm."""
+"""Seconds, where a coarse clock measured zero: that has no logarithm, and nothing can be compared with it."""
 
 _SAME = 0.001
 """The variance of a difference that is none: about 3 % either way."""
@@ -107,7 +107,8 @@ class Window:
 
     def add(self, latency: float, calls: int = 1) -> None:
         """Count `calls` that came through after `latency` seconds."""
-        level = log(latency) if latency > _SHORTEST else log(_SHORTEST)
+        latency = max(latency, _SHORTEST)
+        level = log(latency)
         self.ended += calls
         self._sum += level * calls
         self._squares += level * level * calls

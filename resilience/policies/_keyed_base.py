@@ -53,7 +53,12 @@ class KeyedBase(Policy[F_co]):
     # --- finding and making -------------------------------------------------------------------------------------------
 
     def _entry(self, key: Any) -> Entry:
-        entry = self._table.entries.get(key)
+        try:
+            entry = self._table.entries.get(key)
+        except TypeError:
+            # A list, say. What cannot be looked up is no key, and that is what the caller should read.
+            check_key(key)
+            raise
         if entry is not None:
             # Without a lock, in this order: see the table.
             entry.again = True

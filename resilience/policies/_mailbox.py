@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import collections
 import threading
+from contextlib import suppress
 from functools import partial
 from math import inf
 
@@ -68,7 +69,10 @@ class Mailbox:
         self._timeline = None if is_machine(clock) else _timeline_of(clock)
         self._items: collections.deque[tuple[Outcome, Callable[[object], None]]] = collections.deque()
         self._orders: list[tuple[Callable[[], bool], Callable[[object], None]]] = []
-        self._bell = threading.Event()
+        # No Event: that is Python code around a lock, which a KeyboardInterrupt to its waiter can leave held, and then
+        # the worker that comes to ring would be lost.
+        self._bell = threading.Lock()
+        self._bell.acquire()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -91,7 +95,7 @@ class Mailbox:
 
         def job() -> None:
             self._items.append((known(), read))
-            self._bell.set()
+            self._ring()
             if self._closed:
                 self._items.clear()
 
@@ -117,7 +121,7 @@ class Mailbox:
         if now >= until:
             return False
         if self._timeline is not None:
-            found = bool(self._timeline.rest(until, self._listen, self._bell.set))
+            found = bool(self._timeline.rest(until, self._listen, self._ring))
             if found or until < inf:
                 return found
             # Virtual time is over, and nobody comes to rest in it any more.
@@ -132,9 +136,13 @@ class Mailbox:
 
     def _listen(self, longest: float) -> bool:
         """Really wait, at most so many seconds; True where something has come."""
-        self._bell.wait(min(longest, _NAP))
-        self._bell.clear()
+        self._bell.acquire(timeout=max(0.0, min(longest, _NAP)))
         return bool(self._items)
+
+    def _ring(self) -> None:
+        # It may be ringing already.
+        with suppress(RuntimeError):
+            self._bell.release()
 
 
 def _nothing(_: object) -> None:

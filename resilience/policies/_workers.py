@@ -58,7 +58,7 @@ class Workers:
             RuntimeError: not one thread can be had.
         """
         entry: Job = partial(contextvars.copy_context().run, job)
-        with self._ready:
+        with self._lock:
             self._jobs.append(entry)
             if self._idle >= len(self._jobs):
                 self._ready.notify()
@@ -66,7 +66,7 @@ class Workers:
                 self._start(entry)
 
         def take_back() -> bool:
-            with self._ready:
+            with self._lock:
                 try:
                     self._jobs.remove(entry)
                 except ValueError:
@@ -98,7 +98,7 @@ class Workers:
 
     def _next(self) -> Job | None:
         """Wait for a job; None for one whose time is over."""
-        with self._ready:
+        with self._lock:
             self._idle += 1
             try:
                 if self._ready.wait_for(self._has_jobs, self._idle_for):
@@ -113,7 +113,7 @@ class Workers:
 
     def below(self) -> Workers:
         """The pool for what its own workers ask for."""
-        with self._ready:
+        with self._lock:
             if self._below is None:
                 self._below = Workers(self.most, self._idle_for, f"{self._name}-inner")
             return self._below
@@ -121,7 +121,9 @@ class Workers:
     def after_fork(self) -> None:
         """Begin anew: in a forked child, none of the threads is there."""
         self._forks += 1
-        self._ready = threading.Condition(threading.Lock())
+        # The lock itself is taken, never the condition: that is Python code, in which a KeyboardInterrupt can lose it.
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
         self._jobs: collections.deque[Job] = collections.deque()
         self._threads = self._idle = self._number = 0
         if self._below is not None:

@@ -128,6 +128,9 @@ class Hedge(Policy["Never"]):
             view = {"after": self._hedging.delay(), "credit": self._hedging.credit}
         return {**super().snapshot(), **view}
 
+    def _at_rest(self) -> bool:
+        return self._budget is None or self._budget._at_rest()
+
     # --- what a race asks ---------------------------------------------------------------------------------------------
 
     def _began(self) -> float:

@@ -19,8 +19,9 @@ from math import modf
 
 from resilience import context
 from resilience._argument import argument_of, calling
-from resilience._checks import callable_or_none, seconds, text_or_none
+from resilience._checks import callable_or_none, seconds, text_or_none, wrong_type
 from resilience._drivers import bind_gate
+from resilience._shape import shape_of
 from resilience.core.shed import REFUSED, Shedding, rank_of
 from resilience.core.verdict import IGNORED
 from resilience.errors import LoadShed
@@ -80,11 +81,7 @@ class LoadShedder(HearingGate):
     ) -> None:
         arguments = {key: value for key, value in locals().items() if key not in {"self", "__class__"}}
         self._core = Shedding(seconds("target_delay", target_delay))
-        self._user: str | Callable[..., object] | None = (
-            text_or_none("user", user)
-            if isinstance(user, str)
-            else callable_or_none("user", user, rule="the name of a parameter, a callable of the call's arguments")
-        )
+        self._user = _checked_user(user)
         self._nameless = 0.0
         # An error is work done too. A refusal further inside is none, nor is a call whose caller went away.
         self._listen_for(Matcher(Exception), timed=True)
@@ -180,6 +177,16 @@ class LoadShedder(HearingGate):
 
     def _after_fork(self) -> None:
         self._core.forget_calls()
+
+
+def _checked_user(user: str | Callable[..., object] | None) -> str | Callable[..., object] | None:
+    if isinstance(user, str):
+        return text_or_none("user", user)
+    rule = "the name of a parameter, a callable of the call's arguments"
+    if callable(user) and shape_of(user) != "sync":
+        # What it returns is no user but a coroutine, a new one for each call, and users would go by chance.
+        raise wrong_type("user", f"{rule} that is a plain function, or None", user)
+    return callable_or_none("user", user, rule=rule)
 
 
 class _ByUser:
