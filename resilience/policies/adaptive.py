@@ -72,8 +72,6 @@ class AdaptiveLimit(HearingGate):
         clock: Clock | None = None,
     ) -> None:
         arguments = {key: value for key, value in locals().items() if key not in {"self", "__class__"}}
-        if on is None:
-            raise wrong_type("on", "an exception type, a tuple of them or a predicate", on)
         # It is asked with the lock held, so it is one of ours: somebody else's may raise, or call out.
         if not isinstance(algorithm, Gradient | Vegas | AIMD):
             raise wrong_type("algorithm", "Gradient(), Vegas() or AIMD()", algorithm)
