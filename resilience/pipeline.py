@@ -93,6 +93,16 @@ class Pipeline(Policy[F_co]):
             fn = bound
         return fn
 
+    def _chain(self) -> tuple[Any, ...]:
+        # A subclass that wraps in its own way is one part, whatever it holds.
+        if next(kind for kind in type(self).__mro__ if "bind" in vars(kind)) is not Pipeline:
+            return (self,)
+        chain: list[Any] = []
+        for part in self._policies:
+            inner: Any = part
+            chain += inner._chain() if isinstance(part, Pipeline) else (part,)
+        return tuple(chain)
+
     def check(self) -> list[str]:
         """What cannot work in this order of policies, a sentence each; empty where nothing is known to be wrong.
 

@@ -46,3 +46,13 @@ def nobody_looks_for_ever() -> Iterator[None]:
         board = getattr(listener.callback, "__self__", None)
         if type(board).__name__ == "Board":
             board.rest()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _wrapper() -> Iterator[None]:
+    """Wrap as `RESILIENCE_WRAPPER` says: "closures" or "generated"; without it, as the package does."""
+    from tests.test_compile_everywhere import choose
+
+    with pytest.MonkeyPatch.context() as patch:
+        choose(patch, os.environ.get("RESILIENCE_WRAPPER"))
+        yield

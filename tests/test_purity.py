@@ -86,6 +86,17 @@ def test_core_is_pure(path: Path) -> None:
     assert not tops & IMPURE
 
 
+def test_code_is_generated_in_one_place() -> None:
+    """Only the compiler of wrappers runs text as code."""
+    places = {
+        path.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"exec", "eval"}
+    }
+    assert places == {"_compile.py"}
+
+
 @pytest.mark.parametrize("path", CORE, ids=module_name)
 def test_core_imports_nothing_above_it(path: Path) -> None:
     """A core knows the other cores and the wording of rules for parameters, and nothing else of the package."""

@@ -298,7 +298,7 @@ class ConcurrencyLimit:
         self._light_at, self._light_limit = self.latest, self._exact
         least = self.least
         # A least that was too low by chance pulls the limit down, and averages would take long to forgive it.
-        if least is None or not self._known or abs(light.above(least)) > _SURE or in_vain and light.level > least.level:
+        if least is None or not self._known or abs(light.above(least)) > _SURE or (in_vain and light.level > least.level):
             self.least = light
         else:
             self.least = least.joined(light, _REMEMBERED)

@@ -19,6 +19,7 @@ from resilience.core.window import LastCalls, LastSeconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, NoReturn, Protocol
 
     from resilience._checks import Duration
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["Consecutive", "FailureRate", "SlowRate", "Trip", "coerce"]
+__all__ = ["Consecutive", "FailureRate", "SlowRate", "Trip", "coerce", "steady_window"]
 
 _DEFAULT_WINDOW = 30.0
 
@@ -201,6 +202,18 @@ def coerce(given: int | Trip | tuple[int | Trip, ...]) -> tuple[Trip, ...]:
     return tuple(_trip(part) for part in parts)
 
 
+def steady_window(tallies: Iterable[Tally]) -> LastCalls | LastSeconds | None:
+    """Where one more success changes one window of all these tallies and nothing else, that window; see there how."""
+    window = None
+    for tally in tallies:
+        if not tally.clean:
+            found: LastCalls | LastSeconds | None = getattr(tally, "steady", None)
+            if found is None or window is not None:
+                return None
+            window = found
+    return window
+
+
 def _trip(given: object) -> Trip:
     if isinstance(given, Trip):
         return given
@@ -259,13 +272,14 @@ class _Row:
 
 
 class _Share:
-    __slots__ = ("_least", "_ratio", "_slower_than", "_window")
+    __slots__ = ("_least", "_ratio", "_slower_than", "_steady", "_window")
 
     def __init__(self, ratio: float, least: int, window: LastCalls | LastSeconds, slower_than: float | None) -> None:
         self._ratio = ratio
         self._least = least
         self._window = window
         self._slower_than = slower_than
+        self._steady = slower_than is None
 
     def record(self, verdict: Verdict, elapsed: float, now: float) -> bool:
         if self._slower_than is None:
@@ -277,12 +291,22 @@ class _Share:
             if verdict is IGNORED and not bad:
                 return False
         self._window.add(bad, now)
-        bad_calls, calls = self._window.counts(now)
+        bad_calls, calls = self.counts(now)
         # The quotient is rounded once, as the ratio was: 11 of 20 is 0.55, while 0.55 * 20 is above 11.
         return calls >= self._least and bad_calls / calls >= self._ratio
 
+    @property
+    def steady(self) -> LastCalls | LastSeconds | None:
+        """The window, if one more success can only make the share smaller: it may be counted there and then.
+
+        Over time that is so for as long as no call leaves the window, so until its present slice ends.
+        """
+        return self._window if self._steady else None
+
     def counts(self, now: float) -> tuple[int, int]:
-        return self._window.counts(now)
+        bad_calls, calls = self._window.counts(now)
+        self._steady = self._slower_than is None and (calls >= self._least or not bad_calls)
+        return bad_calls, calls
 
     @property
     def clean(self) -> bool:

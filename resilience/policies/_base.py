@@ -16,6 +16,7 @@ from types import CoroutineType, FunctionType, GenericAlias, MethodType
 
 from resilience import clock as _clock
 from resilience._checks import text_or_none
+from resilience._compile import compiled, explained
 from resilience._fork import protect
 from resilience._hub import Channel, live
 from resilience._shape import close_coroutine, is_awaitable, shape_of
@@ -107,7 +108,7 @@ class Policy(Generic[F_co]):
         if not callable(decorated):
             close_coroutine(fn)
             raise TypeError(f"a policy decorates a function, got {fn!r}; for a single call write policy.call(fn, ...)")
-        wrapper: Any = update_wrapper(self.bind(fn), fn)
+        wrapper: Any = update_wrapper(compiled(self._chain(), fn) or self.bind(fn), fn)
         name = getattr(fn, "__name__", None)
         if name is not None:
             self._adopt(name)
@@ -147,6 +148,23 @@ class Policy(Generic[F_co]):
         bound = self.bind(fn if shape_of(fn) == "coroutine" else _awaiting(fn))
         result: R | F_co = await bound(*args, **kwargs)
         return result
+
+    def explain(self, fn: Callable[..., Any], /) -> str:
+        """The text of the wrapper that decorating a function with this policy generates, for people to read.
+
+        Args:
+            fn: a plain or coroutine function, decorated with this policy or not.
+
+        Raises:
+            TypeError: `fn` cannot be decorated with this policy.
+        """
+        _check_function(fn, "explain")
+        decorated: Any = fn
+        return explained(self._chain(), decorated.__wrapped__ if getattr(fn, "policy", None) is self else fn)
+
+    def _chain(self) -> tuple[Any, ...]:
+        """The parts that this policy consists of, outermost first, each with a `bind` of its own."""
+        return (self,)
 
     def __enter__(self) -> NoReturn:
         raise TypeError(f"{type(self).__name__} is no block: write with policy.guard():")

@@ -13,9 +13,11 @@ is not known yet, and does the same; so no refusal and no snapshot ever shows ha
 from __future__ import annotations
 
 import collections
+import sys
 
 from resilience.core.breaker import Circuit, CircuitState, Settled
 from resilience.core.cooldown import measure
+from resilience.core.trip import steady_window
 from resilience.core.verdict import IGNORED, SUCCESS
 from resilience.events import (
     CallSucceeded,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from resilience.core.backoff import Backoff
     from resilience.core.verdict import Verdict
+    from resilience.core.window import LastCalls, LastSeconds
     from resilience.events import Event
 
     T = TypeVar("T")
@@ -45,11 +48,14 @@ __all__ = ["SharedCircuit"]
 _TELL_ALL = -2
 """Equal to no permit: every success is told."""
 
+TICKS = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether a success may be counted without the lock, by the one who made the call."""
+
 
 class SharedCircuit(GatePolicy):
     """The base of the circuit breaker: its state, what may be done with it by hand, and what is told of it."""
 
-    __slots__ = ("_abandoned", "_backoff", "_circuit", "_first", "_last_error", "_rng")
+    __slots__ = ("_abandoned", "_backoff", "_circuit", "_first", "_last_error", "_rng", "_shut", "_steady", "_window")
 
     _state = ("_circuit", "_last_error")
 
@@ -60,6 +66,9 @@ class SharedCircuit(GatePolicy):
         self._first = first
         self._rng = rng
         self._last_error: tuple[str, str] | None = None
+        self._shut: tuple[float, float, tuple[str, str] | None] | None = None
+        self._steady = _TELL_ALL
+        self._window: LastCalls | LastSeconds | None = None
         self._abandoned: collections.deque[tuple[int, float]] = collections.deque()
 
     # --- calls --------------------------------------------------------------------------------------------------------
@@ -74,6 +83,7 @@ class SharedCircuit(GatePolicy):
     ) -> None:
         now = self._clock.now()
         with self._lock:
+            self._steady = _TELL_ALL
             if self._abandoned:
                 self._take_back()
             self._count(permit, verdict, now, elapsed, reason, hint)
@@ -125,6 +135,12 @@ class SharedCircuit(GatePolicy):
         self._permit = circuit.generation if closed and circuit.ramp is None and not self._timed else ASK
         quiet = closed and circuit.clean and not (self._timed or heard or self._judges_results)
         self._clean = circuit.generation if quiet else _TELL_ALL
+        self._shut = None
+        counts = closed and not (self._timed or heard or self._judges_results)
+        self._steady = _TELL_ALL
+        self._window = window = steady_window(circuit.tallies) if counts else None
+        if window is not None:
+            self._steady = circuit.generation
         if heard:
             for previous, state in circuit.changes:
                 self._put_transition(previous, state)
@@ -150,6 +166,7 @@ class SharedCircuit(GatePolicy):
     def _change(self, verb: Callable[..., T], *arguments: object) -> T:
         now = self._clock.now()
         with self._lock:
+            self._steady = _TELL_ALL
             if self._abandoned:
                 self._take_back()
             answer = verb(self._circuit, *arguments, now)
@@ -229,6 +246,13 @@ class SharedCircuit(GatePolicy):
         with self._lock:
             self._publish()
 
+    def _freeze(self) -> dict[str, Any]:
+        with self._lock:
+            self._steady = _TELL_ALL
+        frozen = super()._freeze()
+        self._listeners_changed()
+        return frozen
+
     def _thaw(self, frozen: dict[str, Any]) -> None:
         # Numbers are drawn once: a call that was admitted meanwhile comes back late, never as somebody else.
         frozen["_circuit"].serial = self._circuit.serial
@@ -239,7 +263,11 @@ class SharedCircuit(GatePolicy):
     def _at_rest(self) -> bool:
         now = self._clock.now()
         with self._lock:
-            return not self._abandoned and self._circuit.at_rest(now)
+            self._steady = _TELL_ALL
+            rests = not self._abandoned and self._circuit.at_rest(now)
+            self._publish()
+        self._channel.deliver()
+        return rests
 
     def _after_fork(self) -> None:
         # Threads that are not here bring nothing back, and a call of theirs must not look as if it hung.

@@ -7,6 +7,7 @@ All of that is other people's code, so it is asked before the lock is taken and 
 from __future__ import annotations
 
 from resilience._checks import seconds
+from resilience._compile import Layer
 from resilience._drivers import bind_gate
 from resilience.core.ledger import Claim
 from resilience.errors import Throttled
@@ -14,7 +15,7 @@ from resilience.events import CallRejected, KeysFull
 from resilience.policies._by_argument import ByArgument
 from resilience.policies._desk_gate import IN_TIME, NO_ROOM, DeskGate
 from resilience.policies._gate import ASK
-from resilience.policies._quick import take_quickly
+from resilience.policies._quick import take_locked, take_quickly
 from resilience.policies._tariff import check_key, rank_of_caller
 
 TYPE_CHECKING = False
@@ -173,6 +174,17 @@ class ThrottleGate(DeskGate):
         if isinstance(self._key, str):
             return bind_gate(ByArgument(self, self._key, fn), fn)
         return super().bind(fn)
+
+    def _inline(self) -> Layer | None:
+        if self._key is not None or self._cost is not None:
+            # They are asked of the arguments as the caller gave them.
+            return None
+        if not self._flat or type(self)._admit is not ThrottleGate._admit:
+            return Layer("gate", "throttle", {})
+        if take_quickly is take_locked:
+            return Layer("locked_toll", "throttle", {"quick": take_quickly})
+        terms = {"times": self._times, "burst": self._burst, "unit": self._unit}
+        return Layer("toll", "throttle", {"clock": self._clock, "ledger": self._ledger, **terms})
 
     def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
         if self._flat and self._take_quickly():

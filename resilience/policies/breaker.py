@@ -18,21 +18,24 @@ from resilience._checks import (
     positive_int,
     seconds,
     seconds_or_none,
+    text_or_none,
     wrong_type,
     wrong_value,
 )
+from resilience._compile import Layer
 from resilience._runtime import is_cancellation
 from resilience._scope import cut_by_us
 from resilience.backoff import coerce
 from resilience.core import trip as _trip
 from resilience.core.backoff import Schedule
 from resilience.core.breaker import REFUSED, Circuit, CircuitState
-from resilience.core.cooldown import first
+from resilience.core.cooldown import first, until
 from resilience.core.verdict import FAILURE, IGNORED, SUCCESS
 from resilience.errors import CircuitOpen
 from resilience.events import CallRejected
 from resilience.matching import Matcher, hint_of
-from resilience.policies._circuit import SharedCircuit
+from resilience.policies._circuit import TICKS, SharedCircuit
+from resilience.policies._store_words import trip_words, way_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +48,16 @@ if TYPE_CHECKING:
     from resilience.core.trip import Trip
     from resilience.core.verdict import Verdict
     from resilience.matching import On
+    from resilience.policies._store_words import OnStoreError
+    from resilience.stores import Store, Word
 
 __all__ = ["CircuitBreaker"]
+
+_OPEN = CircuitState.OPEN
+_unfilled = CircuitOpen.__new__
+
+# A subclass that does one of these in its own way is asked about every success.
+_COUNTING = ("_returned", "_settle", "_count", "_publish")
 
 
 class CircuitBreaker(SharedCircuit):
@@ -68,6 +79,11 @@ class CircuitBreaker(SharedCircuit):
         on_cancel: the verdict on a call whose caller went away, "ignore" or "failure".
         ramp: seconds after a close over which the share of calls admitted grows in a straight line to all of them; None
             for all at once.
+        store: where the circuit is, for many processes to share (`resilience.stores`); this process by default. Then
+            `name` is required: it is the key, and two breakers of one name share their circuit. A slow call is then
+            counted when it ends.
+        on_store_error: what to do while the store cannot be had: "local" decides by a circuit of this process, "allow"
+            lets everything through, "deny" raises `StoreUnavailable`.
         name: for events, errors and the registry.
         rng: where the jitter of a cooldown and the choice in a ramp come from: a function that returns numbers in
             [0, 1).
@@ -75,6 +91,7 @@ class CircuitBreaker(SharedCircuit):
 
     Raises:
         CircuitOpen: from a call that is refused.
+        StoreUnavailable: from a call, where the store cannot be had and `on_store_error` is "deny".
         TypeError, ValueError: a parameter breaks its rule; the message names the parameter, the rule and the value.
     """
 
@@ -82,6 +99,16 @@ class CircuitBreaker(SharedCircuit):
 
     kind = "circuit_breaker"
     _form = "5, on=ConnectionError"
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, store=None, **kwargs):
+            """Build what keeps its state in the store, where one is given."""
+            if store is not None and cls is CircuitBreaker:
+                from resilience.policies._store_breaker import SharedBreaker
+
+                return super().__new__(SharedBreaker, *args, **kwargs)
+            return super().__new__(cls, *args, **kwargs)
 
     def __init__(
         self,
@@ -95,6 +122,8 @@ class CircuitBreaker(SharedCircuit):
         trial_lease: float | timedelta | None = None,
         on_cancel: Literal["ignore", "failure"] = "ignore",
         ramp: float | timedelta | None = None,
+        store: Store | None = None,
+        on_store_error: OnStoreError = "local",
         name: str | None = None,
         rng: Callable[[], float] | None = None,
         clock: Clock | None = None,
@@ -116,12 +145,61 @@ class CircuitBreaker(SharedCircuit):
         chance = callable_or_none("rng", rng) or _default_rng()
         circuit = Circuit(trips, longest, places, lease, grows=backoff is not None, ramp=rising)
         self._share(circuit, backoff, longest, chance)
+        on_error = way_out(on_store_error)
+        if store is not None:
+            terms: list[Word] = [longest, float(backoff is not None), places, -1 if lease is None else lease]
+            terms += [-1 if rising is None else rising, *trip_words(trips)]
+            self._join_store(store, text_or_none("name", name), terms, on_error)
         self._setup(name, clock, arguments)
         self._listeners_changed()
 
+    def _join_store(self, store: Store, name: str | None, terms: Sequence[Word], on_error: OnStoreError) -> None:
+        raise TypeError(
+            f"{type(self).__name__} is a class of its own and keeps to this process: write CircuitBreaker(store=)"
+        )
+
     # --- calls --------------------------------------------------------------------------------------------------------
 
+    def _inline(self) -> Layer:
+        rates = [trip for trip in self._circuit.trips if isinstance(trip, _trip.FailureRate)]
+        if self._timed:
+            return Layer("timed_breaker", "breaker", {})
+        own = all(getattr(type(self), name) is getattr(CircuitBreaker, name) for name in _COUNTING)
+        if not TICKS or len(rates) != 1 or not own:
+            return Layer("breaker", "breaker", {})
+        if rates[0].calls is not None:
+            return Layer("counting_breaker", "breaker", {})
+        return Layer("clocked_breaker", "breaker", {"clock": self._clock})
+
+    def _turn_away(self) -> None:
+        """Refuse a call where that is simple: the circuit is open, stays so for now, and nobody listens.
+
+        While something is down, this is what a service does most. So what a refusal says was noted with the lock held,
+        is read without it, and the attributes are set without the calls of constructors.
+        """
+        shut = self._shut
+        if shut is None:
+            return
+        now = self._clock.now()
+        ends, latest, last_error = shut
+        if now < ends:
+            if now < latest:
+                now = latest
+            wait = ends - now
+            if now + wait < ends:
+                wait = until(ends, now)
+            refusal = _unfilled(CircuitOpen)
+            refusal.policy = self._name or self.kind
+            refusal.retry_after = wait
+            refusal.state = _OPEN
+            refusal.last_error = last_error
+            try:
+                raise refusal
+            finally:
+                del refusal
+
     def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+        self._turn_away()
         now = self._clock.now()
         u = self._rng() if self._ramps else 0.0
         refused: tuple[float | None, CircuitState, tuple[str, str] | None] | None = None
@@ -147,7 +225,10 @@ class CircuitBreaker(SharedCircuit):
     def _refusal(self, circuit: Circuit) -> tuple[float | None, CircuitState, tuple[str, str] | None]:
         ramp, state = circuit.ramp, circuit.state
         wait = circuit.retry_after() if ramp is None else ramp.wait
-        if self._channel.heard:
+        heard = self._channel.heard
+        if state is _OPEN and not heard:
+            self._shut = circuit.cooldown.ends, circuit.latest, self._last_error
+        if heard:
             self._put(CallRejected, reason=state.value if ramp is None else "ramp", retry_after=wait)
         return wait, state, self._last_error
 

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import sys
 
-from resilience._checks import is_number, number, wrong_type, wrong_value
+from resilience._checks import is_number, number, text_or_none, wrong_type, wrong_value
 from resilience.core.budget import Budget
 from resilience.events import BudgetExhausted
 from resilience.policies._base import Policy
+from resilience.policies._store_words import way_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from resilience.clock import Clock
+    from resilience.policies._store_words import OnStoreError
+    from resilience.stores import Store
 
 __all__ = ["RetryBudget"]
 
@@ -42,6 +45,10 @@ class RetryBudget(Policy):
         ratio: tokens that a successful call deposits, attempts not counted; 0 or more.
         per_second: tokens that trickle in each second, for clients that call rarely; 0 or more.
         capacity: the most tokens it holds, and what it begins with; 1 or more.
+        store: where the tokens are, for many processes to share (`resilience.stores`); this process by default. Then
+            `name` is required: it is the key, and two budgets of one name share their tokens.
+        on_store_error: what to do while the store cannot be had: "local" pays from tokens of this process, "allow" lets
+            every extra call be made, "deny" none.
         name: for events and the registry.
         clock: the time source; the machine's monotonic clock by default.
 
@@ -55,12 +62,24 @@ class RetryBudget(Policy):
     _takes_callable = True
     _state = ("_bucket",)
 
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, store=None, **kwargs):
+            """Build what keeps its state in the store, where one is given."""
+            if store is not None and cls is RetryBudget:
+                from resilience.policies._store_budget import SharedBudget
+
+                return super().__new__(SharedBudget, *args, **kwargs)
+            return super().__new__(cls, *args, **kwargs)
+
     def __init__(
         self,
         ratio: float = 0.1,
         *,
         per_second: float = 1.0,
         capacity: float = 100,
+        store: Store | None = None,
+        on_store_error: OnStoreError = "local",
         name: str | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -68,7 +87,15 @@ class RetryBudget(Policy):
         self._bucket = Budget(
             number("ratio", ratio, zero=True), number("per_second", per_second, zero=True), _whole_token(capacity)
         )
+        on_error = way_out(on_store_error)
+        if store is not None:
+            self._join_store(store, text_or_none("name", name), on_error)
         self._setup(name, clock, arguments)
+
+    def _join_store(self, store: Store, name: str | None, on_error: OnStoreError) -> None:
+        raise TypeError(
+            f"{type(self).__name__} is a class of its own and keeps to this process: write RetryBudget(store=)"
+        )
 
     # --- what it is for -----------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ import warnings
 from math import inf
 
 from resilience._checks import callable_or_none, is_number, positive_int, seconds, seconds_or_none, wrong_value
+from resilience._compile import Layer
 from resilience._hub import HUB
 from resilience._loop_driver import bind_loop
 from resilience._runtime import blocks_a_loop
@@ -136,6 +137,14 @@ class Retry(Policy["Never"]):
         if self._budget is not None:
             fn = without_deposits(fn, self._budget)
         return bind_loop(self, fn, "Retry cannot wrap a generator: what it has yielded cannot be taken back")
+
+    def _inline(self) -> Layer | None:
+        if not self._lean:
+            return None
+        if self._budget is None:
+            return Layer("retry", "retry", {})
+        budget = self._budget
+        return Layer("paid_retry", "retry", {"_budget": budget}, lambda fn: without_deposits(fn, budget))
 
     def guard(self, *_: object, **__: object) -> NoReturn:
         """A block cannot be run again from outside, so there is no guard.

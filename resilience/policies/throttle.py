@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from math import inf
 
-from resilience._checks import callable_or_none, number, positive_int, seconds
+from resilience._checks import callable_or_none, number, positive_int, seconds, share, text_or_none
 from resilience.core.desk import Desk
 from resilience.policies._desk_gate import NO_ROOM
 from resilience.policies._guard import GateGuard
 from resilience.policies._reservation import Reservation
+from resilience.policies._store_words import way_out
 from resilience.policies._tariff import Tariff, headroom_by_rank, rank_of_caller
 from resilience.policies._throttle_gate import ThrottleGate
 from resilience.policies._waiting import Parked
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
     from resilience.clock import Clock
     from resilience.context import Priority
+    from resilience.policies._store_words import OnStoreError
     from resilience.policies._tariff import Cost, Key
+    from resilience.stores import Store
 
 __all__ = ["Reservation", "Throttle"]
 
@@ -58,12 +61,19 @@ class Throttle(ThrottleGate):
         headroom: by priority, the share of the burst that such calls may not touch, so that what matters less gives
             way first. A priority that is not named keeps what the next higher one keeps.
         max_keys: keys remembered at most. Full buckets are forgotten; when none is full, an unknown key is refused.
+        store: where the buckets are, for many processes to share (`resilience.stores`); this process by default. Then
+            `name` is required: it is the key, and two throttles of one name share their buckets.
+        lease: tokens taken in one round trip to the store; what one process does not use of them, others do without.
+        on_store_error: what to do while the store cannot be had: "local" decides by buckets of this process, "allow"
+            lets everything through, "deny" raises `StoreUnavailable`.
+        local_share: the share of the rates and bursts that this process may use meanwhile; 1 / processes keeps the sum.
         name: for events, errors and the registry.
         clock: the time source; the machine's monotonic clock by default. In plain code, a wait under another clock is
         its `sleep`.
 
     Raises:
         Throttled: from a call that is refused, with a `retry_after` that is enough.
+        StoreUnavailable: from a call, where the store cannot be had and `on_store_error` is "deny".
         TypeError, ValueError: a parameter breaks its rule, or a cost could never pass; the message says what and why.
     """
 
@@ -71,6 +81,16 @@ class Throttle(ThrottleGate):
 
     kind = "throttle"
     _form = '"100/s"'
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *args, store=None, **kwargs):
+            """Build what keeps its state in the store, where one is given."""
+            if store is not None and cls is Throttle:
+                from resilience.policies._store_throttle import SharedThrottle
+
+                return super().__new__(SharedThrottle, *args, **kwargs)
+            return super().__new__(cls, *args, **kwargs)
 
     def __init__(
         self,
@@ -82,6 +102,10 @@ class Throttle(ThrottleGate):
         key: str | Callable[..., Key] | None = None,
         headroom: Mapping[Priority, float] | None = None,
         max_keys: int = 100_000,
+        store: Store | None = None,
+        lease: int = 1,
+        on_store_error: OnStoreError = "local",
+        local_share: float = 1.0,
         name: str | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -91,7 +115,15 @@ class Throttle(ThrottleGate):
         self._settle = callable_or_none("settle", settle, rule="a callable of the result")
         self._key = _checked_key(key)
         self._open(Desk(tariff.buckets, tariff.keeps, int(positive_int("max_keys", max_keys))), tariff, cost)
+        terms = int(positive_int("lease", lease)), way_out(on_store_error), share("local_share", local_share)
+        if store is not None:
+            self._join_store(store, text_or_none("name", name), *terms)
         self._setup(name, clock, arguments)
+
+    def _join_store(self, store: Store, name: str | None, lease: int, on_error: OnStoreError, local: float) -> None:
+        raise TypeError(
+            f"{type(self).__name__} is a class of its own and keeps to this process: write Throttle(store=)"
+        )
 
     # --- asking by hand ----------------------------------------------------------------------------------------------
 

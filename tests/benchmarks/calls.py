@@ -178,14 +178,14 @@ def composed(rounds: int) -> dict[str, Figure]:
 
 
 ROWS = [
-    Row("retry, first try succeeds / wrap", "<= 1.15", 1.25, retry_success),
-    Row("the same, async / async wrap", "<= 1.10", 1.25, retry_success_async),
+    Row("retry, first try succeeds / wrap", "<= 0.60", 0.75, retry_success),
+    Row("the same, async / async wrap", "<= 0.80", 1.0, retry_success_async),
     Row("two failures then success, no delay / three raw calls", "<= 3.0", 4.0, two_failures),
-    Row("breaker closed, consecutive / wrap", "<= 1.25", 1.5, functools.partial(breaker_closed, kind="consecutive")),
-    Row("breaker closed, count window / wrap", "<= 1.45", None, functools.partial(breaker_closed, kind="count window")),
-    Row("breaker closed, time window / wrap", "<= 2.2", None, functools.partial(breaker_closed, kind="time window")),
+    Row("breaker closed, consecutive / wrap", "<= 1.25", 1.25, functools.partial(breaker_closed, kind="consecutive")),
+    Row("breaker closed, count window / wrap", "<= 1.45", 1.45, functools.partial(breaker_closed, kind="count window")),
+    Row("breaker closed, time window / wrap", "<= 2.2", 2.4, functools.partial(breaker_closed, kind="time window")),
     Row("breaker closed, slow calls / wrap", "<= 2.8", None, functools.partial(breaker_closed, kind="slow calls")),
-    Row("breaker open, reject and catch / wrap + raise", "<= 1.5", None, breaker_open),
+    Row("breaker open, reject and catch / wrap + raise", "<= 1.5", 2.5, breaker_open),
     Row("throttle granted / time.monotonic()", "<= 3.5", 8.0, throttle_granted),
-    Row("throttle + breaker + retry / three nested wraps", "<= 1.0", None, composed),
+    Row("throttle + breaker + retry / three nested wraps", "<= 1.0", 1.1, composed),
 ]

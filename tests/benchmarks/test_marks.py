@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import pytest
 
-from resilience import CircuitBreaker, Retry, Throttle
-from tests.benchmarks.calls import calling, flaky, work, work_async, wrap, wrap_async
+from resilience import CircuitBreaker, CircuitOpen, Pipeline, Retry, Throttle
+from tests.benchmarks.calls import BREAKERS, calling, flaky, rejecting, work, work_async, wrap, wrap_async
 from tests.benchmarks.footprint import cyclic_garbage, depth, import_ratio, paths
 from tests.benchmarks.measure import async_loop, best_ratio, sync_loop
 
@@ -30,19 +30,19 @@ def best_of(attempts: int, mark: float, measure: Callable[[], float]) -> float:
     return least
 
 
-def test_retry_that_succeeds_costs_little_more_than_an_empty_decorator() -> None:
-    """A retry whose first attempt succeeds takes at most 1.25 times a decorator that does nothing."""
+def test_retry_that_succeeds_costs_less_than_an_empty_decorator() -> None:
+    """A retry whose first attempt succeeds takes at most 0.75 times a decorator that does nothing."""
     ours, base = calling(Retry(on=ValueError)(work)), calling(wrap(work))
-    assert best_of(5, 1.25, lambda: best_ratio(base, ours)) <= 1.25
+    assert best_of(5, 0.75, lambda: best_ratio(base, ours)) <= 0.75
 
 
-def test_async_retry_that_succeeds_costs_little_more_than_an_empty_decorator() -> None:
-    """The same holds for a coroutine function beside an empty async decorator."""
+def test_async_retry_that_succeeds_costs_no_more_than_an_empty_decorator() -> None:
+    """A retry of a coroutine function takes no longer than an async decorator that does nothing."""
     with asyncio.Runner() as runner:
         runner.get_loop()
         ours = async_loop(runner, "await call(1)", call=Retry(on=ValueError)(work_async))
         base = async_loop(runner, "await call(1)", call=wrap_async(work_async))
-        assert best_of(5, 1.25, lambda: best_ratio(base, ours)) <= 1.25
+        assert best_of(5, 1.0, lambda: best_ratio(base, ours)) <= 1.0
 
 
 def test_two_failures_cost_at_most_four_times_the_raw_calls() -> None:
@@ -52,10 +52,30 @@ def test_two_failures_cost_at_most_four_times_the_raw_calls() -> None:
     assert best_of(5, 4.0, lambda: best_ratio(base, ours)) <= 4.0
 
 
-def test_closed_breaker_costs_at_most_half_an_empty_decorator_more() -> None:
-    """A closed and clean breaker takes at most 1.5 times a decorator that does nothing."""
-    ours, base = calling(CircuitBreaker(5)(work)), calling(wrap(work))
-    assert best_of(5, 1.5, lambda: best_ratio(base, ours)) <= 1.5
+@pytest.mark.parametrize(("kind", "mark"), [("consecutive", 1.25), ("count window", 1.45), ("time window", 2.4)])
+def test_closed_breaker_costs_about_an_empty_decorator(kind: str, mark: float) -> None:
+    """A closed breaker takes about as long as a decorator that does nothing, and twice that where it reads a clock."""
+    ours, base = calling(BREAKERS[kind]()(work)), calling(wrap(work))
+    assert best_of(5, mark, lambda: best_ratio(base, ours)) <= mark
+
+
+def test_an_open_breaker_refuses_in_the_time_of_two_errors() -> None:
+    """Being refused and catching it takes at most 2.5 times an error through a decorator that does nothing."""
+
+    def fails(x: int) -> int:
+        raise ValueError
+
+    breaker = CircuitBreaker(5, cooldown=3600)
+    breaker.open()
+    ours, base = rejecting(breaker(work), CircuitOpen), rejecting(wrap(fails), ValueError)
+    assert best_of(5, 2.5, lambda: best_ratio(base, ours)) <= 2.5
+
+
+def test_three_policies_cost_three_empty_decorators() -> None:
+    """Retry, breaker and throttle in one pipeline take at most 1.1 times three decorators that do nothing."""
+    ours = calling(Pipeline(Retry(on=ValueError), CircuitBreaker(5), Throttle("1_000_000_000/s"))(work))
+    base = calling(wrap(wrap(wrap(work))))
+    assert best_of(5, 1.1, lambda: best_ratio(base, ours)) <= 1.1
 
 
 def test_granting_costs_a_few_clock_reads() -> None:

@@ -1,0 +1,244 @@
+"""The text that wrappers are generated from.
+
+A wrapper that takes `*args, **kwargs` packs every argument into a tuple and a dict and unpacks them again, which costs
+more than all that a closed breaker and an idle retry have to do. Only code that has the function's own parameters
+avoids it, and only generated code can have them. So here is that code: what the closures of `_drivers` and
+`_loop_driver` do on the way of a call that succeeds, with the calls between them written out. Whatever else may happen
+is left by one line to those closures or to the policy.
+
+The templates are constants. What is put into them is, in angle brackets: the names of parameters, which are checked
+identifiers, numbers of our own, and one template in another. Nothing that a user has written is ever text in here:
+functions, defaults and policies are objects that the finished wrapper holds.
+
+Every name of ours starts with an underscore; a function with a parameter of such a name is left to the closures.
+"""
+
+from __future__ import annotations
+
+__all__ = ["RESERVED", "WORDS", "source"]
+
+_WRAPPER = """\
+# <layers>, around one call. What is not written out here is left to the policies and their closures.
+def make(<cells>):
+    <async>def call(<parameters>):
+        <body>
+    return call
+"""
+
+_CALL = """\
+_result = <await>_function(<arguments>)
+"""
+
+_LAST_CALL = """\
+return <await>_function(<arguments>)
+"""
+
+_END = """\
+return _result
+"""
+
+_RETRY = """\
+if _hub.heard:
+    return <await>_retry.watched(<arguments>)
+try:
+    <body>
+except Exception as _error:
+    _next = _retry.plainly(_error, None)
+    if _next < 0.0:
+        _next = _retry.begin_late(_error, None)
+        if _next is None:
+            raise
+return <await>_retry.again(<after_next>)
+"""
+
+_PAID_RETRY = """\
+if _hub.heard:
+    return <await>_retry.watched(<arguments>)
+try:
+    <body>
+except Exception as _error:
+    _next = _retry.plainly(_error, None)
+    if _next < 0.0:
+        _next = _retry.begin_late(_error, None)
+        if _next is None:
+            raise
+else:
+    if _budget._bucket.short:
+        _budget.deposit()
+    return _result
+return <await>_retry.again(<after_next>)
+"""
+
+_GATE = """\
+_permit<n> = <gate>._permit
+try:
+    if _permit<n> < 0:
+        _permit<n> = <await><gate>._admit<suffix>((), {})
+    <body>
+except BaseException as _error:
+    if _permit<n> >= 0:
+        <gate>._raised(_permit<n>, _error, 0.0)
+    raise
+if <gate>._clean != _permit<n>:
+    <gate>._returned(_permit<n>, _result, 0.0)
+"""
+
+_BREAKER = _GATE.replace("try:\n", "if _permit<n> < 0:\n    <gate>._turn_away()\ntry:\n", 1)
+
+_TIMED_BREAKER = """\
+_permit<n> = <gate>._permit
+_started<n> = 0.0
+try:
+    if _permit<n> < 0:
+        _permit<n> = <await><gate>._admit<suffix>((), {})
+    _started<n> = <gate>._now()
+    <body>
+except BaseException as _error:
+    if _permit<n> >= 0:
+        <gate>._raised(_permit<n>, _error, _started<n>)
+    raise
+<gate>._returned(_permit<n>, _result, _started<n>)
+"""
+
+_COUNTING_BREAKER = """\
+_permit<n> = <gate>._permit
+if _permit<n> < 0:
+    <gate>._turn_away()
+try:
+    if _permit<n> < 0:
+        _permit<n> = <await><gate>._admit<suffix>((), {})
+    <body>
+except BaseException as _error:
+    if _permit<n> >= 0:
+        <gate>._raised(_permit<n>, _error, 0.0)
+    raise
+# One step without a call in it: see resilience.policies._circuit.
+if <gate>._steady == _permit<n>:
+    <gate>._window.calls += 1
+elif <gate>._clean != _permit<n>:
+    <gate>._returned(_permit<n>, _result, 0.0)
+"""
+
+_CLOCKED_BREAKER = """\
+_permit<n> = <gate>._permit
+if _permit<n> < 0:
+    <gate>._turn_away()
+try:
+    if _permit<n> < 0:
+        _permit<n> = <await><gate>._admit<suffix>((), {})
+    <body>
+except BaseException as _error:
+    if _permit<n> >= 0:
+        <gate>._raised(_permit<n>, _error, 0.0)
+    raise
+_now = _clock<n>.now()
+# One step without a call in it: see resilience.policies._circuit.
+_window = <gate>._window
+if <gate>._steady == _permit<n> and _now // _window.width == _window.slice:
+    _window.fresh += 1
+elif <gate>._clean != _permit<n>:
+    <gate>._returned(_permit<n>, _result, 0.0)
+"""
+
+_TOLL = """\
+# The short way through a throttle, where 1e999 is no way: see resilience.policies._quick.
+_line = _clock<n>.now() * _times<n>
+_floor = _line - _burst<n>
+_state = _ledger<n>.sole if _ledger<n>.at_hand else 1e999
+if _state < _floor:
+    _state = _floor if _floor + _burst<n> == _line else 1e999
+_taken = _state + _unit<n>
+if _taken <= _line and _taken - _state == _unit<n>:
+    _ledger<n>.sole = _taken
+else:
+    <await><gate>._admit<suffix>((), {})
+<body>
+"""
+
+_LOCKED_TOLL = """\
+if not _quick<n>(<gate>):
+    <await><gate>._admit<suffix>((), {})
+<body>
+"""
+
+WORDS = ("breaker", "throttle", "bulkhead", "limit")
+"""What a gate may be called in the text."""
+
+_LAYERS = {
+    "retry": _RETRY,
+    "paid_retry": _PAID_RETRY,
+    "gate": _GATE,
+    "breaker": _BREAKER,
+    "timed_breaker": _TIMED_BREAKER,
+    "counting_breaker": _COUNTING_BREAKER,
+    "clocked_breaker": _CLOCKED_BREAKER,
+    "toll": _TOLL,
+    "locked_toll": _LOCKED_TOLL,
+}
+
+RESERVED = frozenset(
+    {
+        "_budget",
+        "_burst",
+        "_clock",
+        "_error",
+        "_floor",
+        "_function",
+        "_hub",
+        "_ledger",
+        "_line",
+        "_never",
+        "_next",
+        "_now",
+    }
+    | {"_permit", "_quick", "_result", "_retry", "_started", "_state", "_taken", "_times", "_unit", "_window"}
+    | {"BaseException", "Exception"}
+    | {f"_{word}" for word in WORDS}
+)
+"""Every name in a template that is not a keyword, less the number at its end."""
+
+
+def source(
+    layers: tuple[tuple[str, str], ...], cells: tuple[str, ...], parameters: str, arguments: str, *, awaits: bool
+) -> str:
+    """The text of a function that makes a wrapper.
+
+    Args:
+        layers: what is written out, outermost first: of each the template, and what to call the policy.
+        cells: the names of what the wrapper holds.
+        parameters: the parameter list of the function, without defaults.
+        arguments: what passes those parameters on.
+        awaits: whether the function is a coroutine function.
+    """
+    outermost, alone = layers[0][0], len(layers) == 1
+    body = _LAST_CALL if outermost == "retry" and alone else _CALL
+    for number in range(len(layers), 0, -1):
+        template, word = layers[number - 1]
+        if template == "retry" and not alone:
+            body += _END
+        layer = _LAYERS[template].replace("<gate>", f"_{word}{number}").replace("<n>", str(number))
+        body = _put(layer, "<body>", body)
+    if "retry" not in outermost:
+        body += _END
+    text = _put(_WRAPPER, "<body>", body)
+    words = {
+        "<layers>": ", ".join(word for _, word in layers),
+        "<async>": "async " if awaits else "",
+        "<await>": "await " if awaits else "",
+        "<suffix>": "_async" if awaits else "",
+        "<cells>": ", ".join(cells),
+        "<after_next>": f"_next, {arguments}" if arguments else "_next",
+        "<arguments>": arguments,
+        "<parameters>": parameters,
+    }
+    for word, put in words.items():
+        text = text.replace(word, put)
+    return text
+
+
+def _put(template: str, word: str, text: str) -> str:
+    """Put lines in the place of a line, at its depth."""
+    before, after = template.split(word + "\n")
+    outside, _, depth = before.rpartition("\n")
+    lines = "".join(f"{depth}{line}\n" for line in text.splitlines())
+    return f"{outside}\n{lines}{after}" if outside else f"{lines}{after}"

@@ -1,0 +1,192 @@
+"""Connections of our own to a server that somebody's client knows the way to.
+
+A client that is passed in is set up for other work: it waits for five seconds or for ever, retries behind our back, and
+its pool may be used up by others. So of a client we take the address and the credentials, and make connections that
+answer within the store's time or fail, each tried once. What cannot be taken apart like that, a cluster client for one,
+is used as it is (`_borrowed`).
+
+A connection that has failed in any way is closed: an answer that comes too late must not be read as the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+import time
+from collections import deque
+from weakref import WeakKeyDictionary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+__all__ = ["AsyncWires", "Wires", "is_plain"]
+
+_MOST = 64
+"""Connections at a time, per process and event loop; whoever finds them all in use waits within the store's time."""
+
+_RESTED = 0.05
+"""Seconds without use after which a connection is looked at before it is used again."""
+
+_DRIVERS = ("redis", "valkey")
+
+_TAKEN_OVER = ("host", "port", "path", "db", "username", "password", "credential_provider", "client_name")
+
+
+def is_plain(client: Any) -> bool:
+    """Whether a client is one server's, with connections of the driver's own kind: ours can be made like them."""
+    pool = getattr(client, "connection_pool", None)
+    if type(pool).__name__ not in {"ConnectionPool", "BlockingConnectionPool"}:
+        return False
+    makers: list[Any] = [type(client), getattr(pool, "connection_class", object)]
+    return all(maker.__module__.partition(".")[0] in _DRIVERS for maker in makers)
+
+
+def _recipe(client: Any, timeout: float, *, looped: bool) -> tuple[type[Any], dict[str, Any]]:
+    """The class of a client's connections, and the settings for ours."""
+    pool = client.connection_pool
+    settings = {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        if name in _TAKEN_OVER or name.startswith(("ssl_", "socket_keepalive"))
+    }
+    library = type(client).__module__.partition(".")[0]
+    retry = importlib.import_module(f"{library}.asyncio.retry" if looped else f"{library}.retry").Retry
+    settings |= {"driver_info": None} if library == "redis" else {"lib_name": None, "lib_version": None}
+    settings |= {
+        "protocol": 2,
+        "decode_responses": True,
+        "retry": retry(importlib.import_module(f"{library}.backoff").NoBackoff(), 0),
+        "socket_timeout": None if looped else timeout,
+        "socket_connect_timeout": None if looped else timeout,
+    }
+    return pool.connection_class, settings
+
+
+class Wires:
+    """Connections for plain code. Safe from any thread."""
+
+    __slots__ = ("_free", "_idle", "_make", "_settings", "_timeout")
+
+    def __init__(self, client: Any, timeout: float) -> None:
+        self._make, self._settings = _recipe(client, timeout, looped=False)
+        self._timeout = timeout
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Forget all connections: in a forked child they are the parent's."""
+        self._idle: deque[tuple[Any, float]] = deque()
+        self._free = threading.BoundedSemaphore(_MOST)
+
+    def send(self, *words: str) -> Any:
+        """Send one command and return the answer; raises whatever the driver does."""
+        packed = _packed(words)
+        if not self._free.acquire(timeout=self._timeout):
+            raise TimeoutError(f"all {_MOST} connections are in use")
+        try:
+            rested = 0.0
+            try:
+                wire, since = self._idle.pop()
+                rested = time.monotonic() - since
+            except IndexError:
+                wire = self._make(**self._settings)
+            try:
+                # What can be read before anything was asked is the end of the connection, or no answer of ours. One
+                # that was in use a moment ago was not closed for being idle.
+                if rested > _RESTED and _is_stale(wire):
+                    wire.disconnect()
+                wire.connect()
+                wire.send_packed_command(packed)
+                answer = wire.read_response()
+            except BaseException as error:
+                if is_missing(error):
+                    self._idle.append((wire, time.monotonic()))
+                else:
+                    wire.disconnect()
+                    self.drop()
+                raise
+            self._idle.append((wire, time.monotonic()))
+            return answer
+        finally:
+            self._free.release()
+
+    def drop(self) -> None:
+        """Close what is idle: it was made to a server that has failed since."""
+        while self._idle:
+            self._idle.pop()[0].disconnect()
+
+
+class _Loop:
+    __slots__ = ("free", "idle")
+
+    def __init__(self) -> None:
+        self.idle: deque[Any] = deque()
+        self.free = asyncio.Semaphore(_MOST)
+
+
+class AsyncWires:
+    """Connections for asyncio, of each loop its own. The caller bounds the time."""
+
+    __slots__ = ("_idle", "_make", "_settings")
+
+    def __init__(self, client: Any, timeout: float) -> None:
+        self._make, self._settings = _recipe(client, timeout, looped=True)
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """Forget all connections: in a forked child they are the parent's."""
+        self._idle: WeakKeyDictionary[Any, _Loop] = WeakKeyDictionary()
+
+    async def send(self, *words: str) -> Any:
+        """Send one command and return the answer; raises whatever the driver does."""
+        packed = _packed(words)
+        loop = asyncio.get_running_loop()
+        entry = self._idle.get(loop)
+        if entry is None:
+            self._idle[loop] = entry = _Loop()
+        idle, free = entry.idle, entry.free
+        async with free:
+            wire = idle.pop() if idle else self._make(**self._settings)
+            try:
+                if wire.is_connected and wire._reader.at_eof():
+                    await wire.disconnect(nowait=True)
+                await wire.connect()
+                await wire.send_packed_command(packed)
+                answer = await wire.read_response()
+            except BaseException as error:
+                if is_missing(error):
+                    idle.append(wire)
+                else:
+                    # Without a wait: whoever is being cancelled has no time for it.
+                    await wire.disconnect(nowait=True)
+                    while idle:
+                        await idle.pop().disconnect(nowait=True)
+                raise
+            idle.append(wire)
+            return answer
+
+    async def close(self) -> None:
+        """Close what is idle on this loop."""
+        entry = self._idle.pop(asyncio.get_running_loop(), None)
+        while entry is not None and entry.idle:
+            await entry.idle.pop().disconnect()
+
+
+def _packed(words: Sequence[str]) -> list[bytes]:
+    """A command as it is sent; the drivers' own way of it costs as much as the rest of the way there."""
+    coded = [word.encode() for word in words]
+    return [b"*%d\r\n" % len(coded) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in coded])]
+
+
+def _is_stale(wire: Any) -> bool:
+    try:
+        return bool(wire.can_read(0))
+    except Exception:
+        return True
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether the server only says that it does not know a script, as after a restart."""
+    return type(error).__name__ == "NoScriptError"
