@@ -25,7 +25,7 @@ from resilience.testing._timeline import Stuck
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
     from typing import Any
 
     from resilience.testing._timeline import Timeline
@@ -52,6 +52,7 @@ class Driver:
         self._undo: list[Callable[[], None]] = []
         self._selector: Any = self._loop._selector
         self._wake_fd: int = self._loop._ssock.fileno()
+        self._watched: Sized = self._selector.get_map()
         self._really_select = self._selector.select
         self._heard = -inf
         self._turns = 0
@@ -115,8 +116,11 @@ class Driver:
     # --- the selector's wait ------------------------------------------------------------------------------------------
 
     def _select(self, timeout: float | None = None) -> list[tuple[Any, int]]:
-        events = self._listen(0.0)
-        if events or (timeout is not None and timeout <= 0):
+        # The one descriptor that a loop watches for itself is how other threads wake it.
+        alone = len(self._watched) <= 1
+        busy = timeout is not None and timeout <= 0
+        events = [] if busy and alone else self._listen(0.0)
+        if events or busy:
             self._count_turn()
             return events
         self._turns = 0
@@ -125,8 +129,6 @@ class Driver:
         silence = self._heard + SILENCE - time.monotonic()
         if silence > 0 and (events := self._listen(silence)):
             return events
-        # The one descriptor that a loop watches for itself is how other threads wake it.
-        alone = len(self._selector.get_map()) <= 1
         try:
             return self._timeline.rest(due, self._listen, self._loop._write_to_self, alone) or []
         except Stuck:

@@ -17,15 +17,20 @@ and is given `MANY_LOOKS`.
 from __future__ import annotations
 
 import heapq
+import os
 import sys
 import threading
 import time
+from _thread import allocate_lock
+from contextlib import suppress
 from itertools import count
 from math import inf
+from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -35,11 +40,55 @@ __all__ = ["GLANCE", "LOOKS", "MANY_LOOKS", "PATIENCE", "Stuck", "Timeline"]
 GLANCE = 0.001
 LOOKS = 30
 MANY_LOOKS = 1000
+_OURS = (f"{Path(__file__).parent.parent}{os.sep}", threading.__file__, "<resilience")
 PATIENCE = 2.0  # seconds of real time in which the outside may help when nobody has a due time
 
 
-class Stuck(Exception):
+class Stuck(RuntimeError):
     """Nobody can go on, and nobody has a due time."""
+
+
+def _spot(frame: FrameType | None) -> object:
+    """Where a thread stands; never the same for one that is only just starting."""
+    return object() if frame is None else (id(frame), frame.f_lasti)
+
+
+def _time_of_others() -> float:
+    """Processor time, in seconds, of this process's other threads."""
+    return time.process_time() - time.thread_time()
+
+
+def _place(frame: FrameType | None) -> str:
+    """Where a thread stands, in words: in the code of those who use this package."""
+    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    return "?" if frame is None else f"{frame.f_code.co_qualname} at {frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class _Bell:
+    """What an `Event` is used for here, as one bare lock: a thread sleeps a million times, and rings as often."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def wait(self, longest: float) -> None:
+        """Wait until it rings. One that nobody has heard is heard by who waits next, who then looks once in vain."""
+        self._lock.acquire(timeout=longest)
+
+    def ring(self) -> None:
+        """Wake who waits. Twice is as good as once."""
+        with suppress(RuntimeError):
+            self._lock.release()
+
+
+class _Bells(threading.local):
+    """One bell for each thread that sleeps."""
+
+    def __init__(self) -> None:
+        self.of_this_thread = _Bell()
 
 
 class _Rest:
@@ -66,10 +115,14 @@ class Timeline:
     def __init__(self, start: float) -> None:
         self.now = start
         self._lock = threading.Lock()
+        self._bells = _Bells()
         self._numbers = count()
         self._resting: list[_Rest] = []
         self._still: set[threading.Thread] = set()
-        self._away = set(threading.enumerate()) - {threading.current_thread()}
+        self._before = frozenset(threading.enumerate()) - {threading.current_thread()}
+        self._away = set(self._before)
+        self._waiting: set[threading.Thread] = set()
+        self._one_looks = threading.Lock()
         self._pooled: set[threading.Thread] = set()
         self._jobs: dict[object, threading.Thread | None] = {}
         self._given_up: set[object] = set()
@@ -79,13 +132,8 @@ class Timeline:
 
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass for the calling thread."""
-        bell = threading.Event()
-
-        def wait(longest: float) -> None:
-            bell.wait(longest)
-            bell.clear()
-
-        self.rest(self.now + seconds, wait, bell.set)
+        bell = self._bells.of_this_thread
+        self.rest(self.now + seconds, bell.wait, bell.ring)
 
     def rest(self, due: float, wait: Callable[[float], T], poke: Callable[[], object], alone: bool = False) -> T | None:
         """Do nothing until `due`, or until `wait` comes back with something, which is returned.
@@ -119,12 +167,76 @@ class Timeline:
                 if found:
                     return found
         finally:
+            # Whoever has been woken was struck off by the one who moved time.
+            if not me.woken:
+                with self._lock:
+                    self._still.discard(thread)
+                    self._stirred = time.monotonic()
+                    if not me.woken:
+                        self._resting.remove(me)
+                        heapq.heapify(self._resting)
+
+    def wait(self, wait: Callable[[float], T]) -> T | None:
+        """Really wait for what another thread brings, such as a place in a bulkhead, until `wait` comes back with it.
+
+        That is no rest, though nothing is due: whoever is given a place acts from that moment on, before time jumps.
+        None when virtual time is over.
+
+        Raises:
+            Stuck: nothing came for `PATIENCE` seconds of real time, and nobody is left who could bring it.
+        """
+        thread = threading.current_thread()
+        with self._lock:
+            self._waiting.add(thread)
+        try:
+            while not (found := wait(PATIENCE) or self._look_for_help(wait)):
+                if self._over:
+                    return None
+            return found
+        finally:
             with self._lock:
-                self._still.discard(thread)
-                self._stirred = time.monotonic()
-                if not me.woken:
-                    self._resting.remove(me)
-                    heapq.heapify(self._resting)
+                self._waiting.discard(thread)
+
+    def _look_for_help(self, wait: Callable[[float], T]) -> T | None:
+        if not self._one_looks.acquire(blocking=False):
+            return None
+        try:
+            worked = _time_of_others()
+            before: dict[threading.Thread, object] = {}
+            for _ in range(3 * LOOKS):
+                spots = self._spots_of_helpers()
+                if spots is None or (before and spots != before):
+                    return None
+                before = spots
+                if found := wait(GLANCE):
+                    return found
+            # A thread at work can be seen on one spot as often as one that waits, but it takes its time.
+            if _time_of_others() - worked > GLANCE:
+                return None
+            with self._lock:
+                raise self._stuck(self._waiting | set(before))
+        finally:
+            self._one_looks.release()
+
+    def _spots_of_helpers(self) -> dict[threading.Thread, object] | None:
+        """Where those stand who may still do something; None if somebody will, or if virtual time is over."""
+        with self._lock:
+            known = self._still | self._before | self._waiting
+            if self._over or any(rest.due < inf for rest in self._resting):
+                return None
+            if any(thread not in known for thread in self._jobs.values()):
+                return None
+        frames = sys._current_frames()
+        spots = {each: _spot(frames.get(each.ident or 0)) for each in set(threading.enumerate()) - known}
+        del frames  # this frame is one of them
+        return spots
+
+    def _stuck(self, threads: set[threading.Thread]) -> Stuck:
+        """The error, with the threads that wait and where."""
+        frames = sys._current_frames()
+        lines = [f"  {thread.name}: {_place(frames.get(thread.ident or 0))}" for thread in threads]
+        del frames
+        return Stuck("\n".join(["virtual time stands still: nothing can run. Waiting:", *sorted(lines)]))
 
     def advance(self, seconds: float) -> None:
         """Move time by `seconds`, and let go whoever is due by then."""
@@ -174,23 +286,23 @@ class Timeline:
         if me.woken or self._over:
             me.woken = True
             return 0.0
-        others = set(threading.enumerate()) - self._still - self._pooled
+        others = set(threading.enumerate()).difference(self._still, self._pooled)
         if self._somebody_acts(others - self._away, looking=me is self._resting[0]):
             return GLANCE if me is self._resting[0] else LOOKS * GLANCE
         if self._resting[0].due < inf:
             self._move(self._resting[0].due, me)
         elif (alone and not others and not self._jobs) or time.monotonic() - self._stirred > PATIENCE:
-            raise Stuck
+            raise self._stuck(others | {me.thread})
         return LOOKS * GLANCE
 
     def _somebody_acts(self, threads: set[threading.Thread], *, looking: bool) -> bool:
+        if not threads and not self._jobs:
+            return False
         jobs = [job for job, thread in self._jobs.items() if thread not in self._still and job not in self._given_up]
         if looking and (threads or jobs):
             frames = sys._current_frames()
             for thread in threads:
-                frame = frames.get(thread.ident or 0)
-                spot = object() if frame is None else (id(frame), frame.f_lasti)  # it is only just starting
-                if self._look(thread, spot) > LOOKS:
+                if self._look(thread, _spot(frames.get(thread.ident or 0))) > LOOKS:
                     self._away.add(thread)
             del frames  # this frame is one of them
             for job in jobs:
