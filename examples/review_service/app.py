@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
+
 from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from examples.review_service import journal, problems
 from examples.review_service.auth.jwks import Keys, read_keys
@@ -21,6 +25,10 @@ from examples.review_service.services.reviews import Reviews
 from examples.review_service.settings import Settings
 from resilience import Clock
 from resilience.clock import default as system_clock
+from resilience.status import wsgi_app as status_page
+from resilience.telemetry import to_prometheus
+
+STATUS, METRICS = "/status", "/metrics"
 
 
 def create_app(settings: Settings, *, clock: Clock | None = None) -> Flask:
@@ -57,7 +65,20 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Flask:
     door.watch(app)
     app.register_blueprint(reviews.routes(Reviews(Repository(database), profiles, policy), door))
     app.register_blueprint(health.routes(database, policy))
+    _show(app)
     return app
+
+
+def _show(app: Flask) -> None:
+    """Mount the live page and the metrics beside the routes: nobody who watches is counted, shed or kept waiting.
+
+    The page can change nothing, for it has no guard. The metrics are kept in a registry of this application's own,
+    until `app.extensions["stop_metrics"]` is called or the application is gone.
+    """
+    registry = CollectorRegistry()
+    app.extensions["stop_metrics"] = weakref.finalize(app, to_prometheus(registry))
+    beside = {STATUS: status_page(), METRICS: make_wsgi_app(registry)}
+    vars(app)["wsgi_app"] = DispatcherMiddleware(app.wsgi_app, beside)
 
 
 def _keep_a_journal(app: Flask) -> None:

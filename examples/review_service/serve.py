@@ -3,6 +3,7 @@
 python -m examples.review_service serve &
 TOKEN=$(python -m examples.review_service token --sub "auth0|alice" --scope "openid profile read:reviews")
 curl -i -H "Authorization: Bearer $TOKEN" http://127.0.0.1:8000/review/1
+curl http://127.0.0.1:8000/metrics                                    # and in a browser: http://127.0.0.1:8000/status
 curl -d '{"hang": true}' -H "Content-Type: application/json" http://127.0.0.1:9000/control/faults
 """
 
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from examples.auth0_standin.lifeline import end_with_the_parent, exit_on_sigterm
 from examples.review_service import journal
-from examples.review_service.app import create_app
+from examples.review_service.app import STATUS, create_app
 from examples.review_service.children import Child, NotStarted
 from examples.review_service.server import HOST, bind, make_server
 from examples.review_service.settings import Settings
@@ -47,10 +48,12 @@ def _serve(port: int, provider_port: int, protected: bool, stack: contextlib.Exi
     if not os.environ.get("REVIEWS_DATABASE_URL"):
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="reviews-"))
         settings = dataclasses.replace(settings, database_url=f"sqlite:///{Path(folder, 'reviews.sqlite3')}")
-    server = make_server(create_app(settings), listener)
+    app = create_app(settings)
+    stack.callback(app.extensions["stop_metrics"])
+    server = make_server(app, listener)
     journal.to_stderr()
     address = f"http://{HOST}:{listener.getsockname()[1]}"
-    print(json.dumps({"service": address, "provider": settings.issuer}), flush=True)
+    print(json.dumps({"service": address, "provider": settings.issuer, "status": address + STATUS}), flush=True)
     try:
         server.run()
     finally:

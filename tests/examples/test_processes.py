@@ -105,7 +105,11 @@ SERVE = ("examples.review_service", "serve", "--port", "0", "--provider-port", "
 def test_serve_and_token_work_together(tmp_path: Path) -> None:
     """A ready line, a token, a page with it, with the provider killed too; told to stop, it leaves nothing behind."""
     with started(tmp_path, *SERVE) as (process, said):
-        assert said.keys() == {"service", "provider"}
+        assert said.keys() == {"service", "provider", "status"}
+        assert said["status"] == said["service"] + "/status"
+        page, metrics = HTTP.request("GET", said["status"] + "/"), HTTP.request("GET", f"{said['service']}/metrics")
+        assert (page.status, page.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
+        assert (metrics.status, b"# TYPE resilience_events_total counter" in metrics.data) == (200, True)
         (provider,) = children_of(process.pid)
         wanted = ("--sub", "auth0|bob", "--scope", "read:reviews", "--ttl", "60")
         token = run("examples.review_service", "token", *wanted, environ={"REVIEWS_ISSUER": said["provider"]})
