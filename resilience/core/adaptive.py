@@ -294,11 +294,11 @@ class ConcurrencyLimit:
         return max(self._minimum, limit // 2)
 
     def _learn(self, light: Sample) -> None:
-        in_vain = self._exact < self._light_limit * _IN_VAIN
+        in_vain = light.level > (self.least or light).level and self._exact < self._light_limit * _IN_VAIN
         self._light_at, self._light_limit = self.latest, self._exact
         least = self.least
         # A least that was too low by chance pulls the limit down, and averages would take long to forgive it.
-        if least is None or not self._known or abs(light.above(least)) > _SURE or (in_vain and light.level > least.level):
+        if least is None or not self._known or abs(light.above(least)) > _SURE or in_vain:
             self.least = light
         else:
             self.least = least.joined(light, _REMEMBERED)
