@@ -119,3 +119,13 @@ def test_a_copy_that_was_not_sent_costs_nothing():
     hedging.give_back()
     assert hedging.spend()
     assert not hedging.spend()
+
+
+def test_half_a_note_is_made_good() -> None:
+    """What an interrupt has left between the recent answers and their order is put right with the next answer."""
+    hedging = Hedging(0.5, None)
+    for number in range(20):
+        hedging.succeeded(float(number))
+    hedging._recent.append(1000.0)
+    hedging.succeeded(1.0)
+    assert hedging._sorted == sorted(hedging._recent)

@@ -7,13 +7,14 @@ import math
 import pickle
 from datetime import timedelta
 from fractions import Fraction
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilience.core.trip import Consecutive, FailureRate, SlowRate, Trip, coerce
+from resilience.core.trip import Consecutive, FailureRate, SlowRate, Trip, coerce, steady_window
 from resilience.core.verdict import FAILURE, IGNORED, SUCCESS, Verdict
 
 VERDICTS = {"S": SUCCESS, "F": FAILURE, "-": IGNORED}
@@ -413,3 +414,33 @@ def test_tallies_share_nothing() -> None:
         one.record(FAILURE, 9.0, 0.0)
         assert one.counts(0.0) == (1, 1)
         assert other.counts(0.0) == (0, 0)
+
+
+# --- successes that need no lock --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trips", "has_one"),
+    [
+        ([Consecutive(3)], False),
+        ([FailureRate(calls=10)], True),
+        ([Consecutive(3), FailureRate(calls=10)], True),
+        ([FailureRate(window=30)], True),
+        ([FailureRate(calls=10), FailureRate(window=30)], False),
+    ],
+)
+def test_one_window_may_be_told_of_successes_directly(trips: list[Any], has_one: bool) -> None:
+    """Where a success changes one window and nothing else, that is the window to count it in."""
+    tallies = [trip.start() for trip in trips]
+    for tally in tallies:
+        tally.record(SUCCESS, 0.0, 0.0)
+    assert (steady_window(tallies) is not None) is has_one
+
+
+def test_a_tally_of_another_kind_is_told_everything() -> None:
+    """Beside a tally that cannot say so, no success is counted directly."""
+
+    class Own:
+        clean = False
+
+    assert steady_window([Own()]) is None  # type: ignore[list-item]
