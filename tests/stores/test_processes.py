@@ -72,17 +72,19 @@ def opened(server: Server, **options: float) -> CircuitBreaker:
 
 def test_processes_send_so_many_trials_and_no_more(server: Server) -> None:
     """Of three processes that all would, exactly as many calls are made as there are trials, and the circuit closes."""
-    start, results = FRESH.Barrier(4), FRESH.Queue()
-    jobs = [FRESH.Process(target=workers.probe, args=(server.url, start, results)) for _ in range(3)]
+    stop, release, results = FRESH.Event(), FRESH.Event(), FRESH.Queue()
+    breaker = opened(server, cooldown=0.3, trials=2, trial_lease=60)
+    jobs = [FRESH.Process(target=workers.probe, args=(server.url, stop, release, results)) for _ in range(3)]
     for job in jobs:
         job.start()
-    breaker = opened(server, cooldown=0.3, trials=2, trial_lease=5)
-    start.wait(30)
-    breaker.open()
-    made = sum(results.get(timeout=30) for _ in jobs)
+    assert [results.get(timeout=30), results.get(timeout=30)] == ["made", "made"]
+    time.sleep(0.1)
+    # The third has given up before the others end, so it cannot come through a circuit that they have closed.
+    stop.set()
+    assert results.get(timeout=30) == "gave up"
+    release.set()
     for job in jobs:
         job.join(30)
-    assert made == 2
     assert breaker.state is CircuitState.CLOSED
 
 

@@ -33,26 +33,23 @@ def admit(url: str, lease: int, threads: int, seconds: float, start: Any, result
     results.put(sum(counts))
 
 
-def probe(url: str, start: Any, results: Any) -> None:
-    """Call through an open circuit until it lets one pass; report how many calls were made."""
+def probe(url: str, stop: Any, release: Any, results: Any) -> None:
+    """Call through an open circuit until it lets one pass, which then lasts until `release`; give up at `stop`."""
     store = RedisStore.from_url(url, timeout=2.0)
-    breaker = CircuitBreaker(1, store=store, name="api", cooldown=0.3, trials=2, trial_lease=5)
-    made = 0
+    breaker = CircuitBreaker(1, store=store, name="api", cooldown=0.3, trials=2, trial_lease=60)
 
     def call() -> None:
-        nonlocal made
-        made += 1
-        time.sleep(0.2)
+        results.put("made")
+        release.wait(30)
 
-    start.wait()
-    until = time.monotonic() + 0.45
-    while time.monotonic() < until:
+    while not stop.is_set():
         try:
             breaker.call(call)
-            break
         except CircuitOpen:
             time.sleep(0.001)
-    results.put(made)
+        else:
+            return
+    results.put("gave up")
 
 
 def hang_in_a_trial(url: str, inside: Any) -> None:
