@@ -274,6 +274,13 @@ class NoLock:
     def locked(self) -> bool:
         return False
 
+    def acquire(self) -> bool:
+        """Take nothing, as before a fork."""
+        return True
+
+    def release(self) -> None:
+        """Give nothing back."""
+
 
 class Use:
     """Three callers at once of a policy that has room for fewer."""
