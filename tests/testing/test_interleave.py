@@ -274,7 +274,7 @@ class NoLock:
     def locked(self) -> bool:
         return False
 
-    def acquire(self) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take nothing, as before a fork."""
         return True
 
