@@ -178,7 +178,7 @@ def test_time_that_stands_still_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("resilience.testing.simulation.loop.TURNS", 1_000)
     loop = Loop()
 
-    def again() -> None:
+    def again(_: object = None) -> None:
         loop.call_soon(again)
 
     loop.at(3.0, again)

@@ -9,9 +9,10 @@ each other. That cannot be seen in a unit test and is expensive to see in produc
 policies themselves, not models of them, run between simulated clients and a simulated server.
 
     scenario      what is to be found out, checked as a whole      toml, expressions   how to write one down
-    loop          an event loop in which nothing takes time        server, run         one run of it
-    tally         what is written down                             seeds               many runs, over processes
-    report        what to make of it; plot                         command_line        all of it from a shell
+    loop          an event loop in which nothing takes time        plain, tasks, ways  calls, without tasks and with
+    server, run   one run of it, with policies from `rebuild`      seeds               many runs, over processes
+    tally         what is written down                             report, plot        what to make of it
+    command_line  all of it from a shell
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """An event loop in which nothing takes time.
 
 The simulator runs the policies themselves, bound to a coroutine as in a service, so that what it finds out is true of
-them and not of a copy. They ask their runtime for tasks, futures, timers and cancellation, and asyncio's own tasks and
+them and not of a copy. Some ask their runtime for tasks, futures, timers and cancellation, and asyncio's own tasks and
 futures need very little of a loop: a queue of what can run and a heap of what will. Here is that much and no more. No
 socket is watched and no thread can call in, so when the queue is empty, time is wherever the heap says next, and a
-simulated second costs what happens in it.
+simulated second costs what happens in it. What needs no task has the heap alone, which is the cheapest way there is.
 
 Everything happens in one order, by time and then by the order in which it was asked for: with the dice seeded, a run
 repeats exactly.
@@ -13,20 +13,28 @@ repeats exactly.
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
 from contextvars import Context, copy_context
+from heapq import heapify, heappop, heappush
 from itertools import count
+from math import inf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-    from typing import Any
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractContextManager
+    from typing import Any, TypeAlias
 
-__all__ = ["Loop", "LoopClock"]
+    Event: TypeAlias = tuple[float, float, Callable[[Any], object] | None, Any]
+    """When, in which order, and what to call with what."""
+
+__all__ = ["Loop", "LoopClock", "Time"]
 
 TURNS = 1_000_000
 """Steps at one instant after which time is said to stand still."""
+
+LAST = inf
+"""After every number in a row."""
 
 
 class Timer:
@@ -67,21 +75,21 @@ class Loop:
     def __init__(self) -> None:
         self.now = 0.0
         self._ready: deque[tuple[Context | None, Callable[..., object], tuple[Any, ...]]] = deque()
-        self._due: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
-        self._serial: Iterator[int] = count()
+        self.due: list[Event] = []
+        self.serial: Callable[[], int] = count().__next__
         self._tasks: set[asyncio.Task[Any]] = set()
         self._error: BaseException | None = None
 
     # --- for whoever simulates ----------------------------------------------------------------------------------------
 
-    def at(self, when: float, callback: Callable[..., object], *args: Any) -> None:
-        """Call back at a moment; cannot be cancelled, and is cheaper for it."""
-        heapq.heappush(self._due, (when, next(self._serial), callback, args))
+    def at(self, when: float, callback: Callable[[Any], object], argument: object = None) -> None:
+        """Call back at a moment, with that argument; cannot be cancelled, and is cheaper for it."""
+        heappush(self.due, (when, self.serial(), callback, argument))
 
     def nap(self, seconds: float) -> asyncio.Future[None]:
         """Something to await for so long."""
         future = self.create_future()
-        heapq.heappush(self._due, (self.now + seconds, next(self._serial), _rise, (future,)))
+        heappush(self.due, (self.now + seconds, self.serial(), _rise, future))
         return future
 
     def fail(self, error: BaseException) -> None:
@@ -94,44 +102,69 @@ class Loop:
         Raises:
             RuntimeError: time stands still, for there is always something to do at once.
         """
-        with _Running(self):
-            self._run(until)
+        with self.running():
+            self.play(until)
+
+    def running(self) -> AbstractContextManager[object]:
+        """A block in which this is the running loop, for `play`."""
+        return _Running(self)
+
+    def play(self, until: float) -> None:
+        """Do what `run` does, in a block of `running`."""
+        ready, due, now, turns = self._ready, self.due, self.now, 0
+        # What is due last at that moment, and no callback, says that the moment is over.
+        end: Event = (until, LAST, None, None)
+        heappush(due, end)
+        try:
+            while True:
+                if ready:
+                    self._catch_up()
+                when, _, callback, argument = heappop(due)
+                if when > now:
+                    self.now = now = when
+                    turns = 0
+                else:
+                    turns += 1
+                    if turns > TURNS:
+                        raise self._stands_still()
+                if callback is None:
+                    break
+                callback(argument)
+        finally:
+            if end in due:
+                due.remove(end)
+                heapify(due)
 
     def close(self) -> None:
-        """Cancel every task and let them all end."""
-        with _Running(self):
+        """Cancel every task and let them all end, which takes them as long as it does."""
+        with self.running():
             for task in list(self._tasks):
                 task.cancel()
-            while self._tasks and (self._ready or self._due):
-                self._run(self.now if self._ready else self._due[0][0])
-        self._due.clear()
+            while self._tasks and (self._ready or self.due):
+                self.play(self.now if self._ready else self.due[0][0])
+        self.due.clear()
 
-    def _run(self, until: float) -> None:
-        ready, due, turns = self._ready, self._due, 0
-        while True:
-            while ready:
-                context, callback, args = ready.popleft()
-                if context is None:
-                    callback(*args)
-                else:
-                    context.run(callback, *args)
-                if self._error is not None:
-                    error, self._error = self._error, None
-                    raise error
-                turns += 1
-                if turns > TURNS:
-                    raise RuntimeError(
-                        f"simulated time stands still at {self.now:g} s: something calls again and again without any "
-                        "wait, such as a retry without a backoff and without a bound"
-                    )
-            if not due or due[0][0] > until:
-                break
-            when, _, callback, args = heapq.heappop(due)
-            if when > self.now:
-                self.now = when
-                turns = 0
-            callback(*args)
-        self.now = max(self.now, until)
+    def _catch_up(self) -> None:
+        """Do all that is to be done at once, and what comes of it."""
+        ready, turns = self._ready, 0
+        while ready:
+            context, callback, args = ready.popleft()
+            if context is None:
+                callback(*args)
+            else:
+                context.run(callback, *args)
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            turns += 1
+            if turns > TURNS:
+                raise self._stands_still()
+
+    def _stands_still(self) -> RuntimeError:
+        return RuntimeError(
+            f"simulated time stands still at {self.now:g} s: something calls again and again without any wait, such as "
+            "a retry without a backoff and without a bound"
+        )
 
     # --- what tasks and futures ask of a loop -------------------------------------------------------------------------
 
@@ -176,7 +209,7 @@ class Loop:
     ) -> Timer:
         """Call back at a moment, unless the timer is cancelled before."""
         timer = Timer(when, callback, args, copy_context() if context is None else context)
-        heapq.heappush(self._due, (when, next(self._serial), timer.ring, ()))
+        heappush(self.due, (when, self.serial(), Timer.ring, timer))
         return timer
 
     def call_later(
@@ -199,8 +232,8 @@ def _rise(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class LoopClock:
-    """The time of a loop as a `Clock`, for `clock=`."""
+class Time:
+    """The time of a loop as a `Clock`, but for how a call sleeps."""
 
     __slots__ = ("_loop",)
 
@@ -218,6 +251,12 @@ class LoopClock:
             RuntimeError: always.
         """
         raise RuntimeError("a policy would block the simulation; in it every call is asynchronous")
+
+
+class LoopClock(Time):
+    """The time of a loop as a `Clock`, for `clock=`, where calls are tasks."""
+
+    __slots__ = ()
 
     async def sleep_async(self, seconds: float, /) -> None:
         """Suspend the calling task for `seconds`."""

@@ -1,33 +1,37 @@
 """One run: one pipeline, one seed, from the first second to the last.
 
-The clients run as tasks, and the policies are bound to a coroutine that sends a request, so the library's own drivers
-make every decision. All that is replaced is the time and the chance: each policy is built again with the clock of the
-run and with dice of its own. Clients, server and policies draw from separate dice, so two pipelines that are compared
-under the same seed meet the same world for as long as they do the same.
+The policies are bound to a coroutine that sends a request, so the library's own drivers make every decision. All that
+is replaced is the time and the chance: each policy is built again with the clock of the run and with dice of its own.
+Clients, server and policies draw from separate dice, so two pipelines that are compared under the same seed meet the
+same world for as long as they do the same. Whether a call is a task depends on what its policies ask for: see
+`ways`.
 """
 
 from __future__ import annotations
 
 import sys
-import warnings
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import reduce
 from random import Random
 
-from resilience import Pipeline, PipelineWarning, ResilienceError
-from resilience.policies._base import Policy
-from resilience.testing.simulation.loop import Loop, LoopClock
-from resilience.testing.simulation.server import ANSWER, Workers
+from resilience import Pipeline
+from resilience._compile import compiled
+from resilience._scope import current
+from resilience.testing.simulation.loop import Loop
+from resilience.testing.simulation.rebuild import rebuilt
+from resilience.testing.simulation.server import Workers
 from resilience.testing.simulation.tally import Tally
+from resilience.testing.simulation.ways import calls_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any, TypeGuard
+    from collections.abc import Awaitable, Callable
+    from typing import Any
 
     from resilience.testing.simulation.scenario import Incident, Scenario
 
-__all__ = ["Run", "play", "rebuilt"]
+__all__ = ["Run", "play"]
 
 
 @dataclass(frozen=True)
@@ -49,93 +53,62 @@ def play(scenario: Scenario, pipeline: str, seed: int) -> Run:
         Exception: whatever a call raised that is neither an OSError nor an error of this library.
     """
     _refuse_trio()
+    # Whoever simulates may be under a deadline, which is none of the clients' business.
+    return copy_context().run(_played, scenario, pipeline, seed)
+
+
+def _played(scenario: Scenario, pipeline: str, seed: int) -> Run:
+    current.set(None)
     tally = Tally(scenario.seconds)
     play = _Play(scenario, pipeline, seed, tally)
     try:
-        play.loop.run(scenario.seconds)
+        with play.loop.running():
+            for end in tally.ends(scenario.seconds):
+                play.loop.play(end)
+                tally.turn()
     finally:
-        play.over = True
-        play.loop.close()
+        play.calls.close()
     return Run(pipeline, seed, tally.width, tally.counts, tally.latencies)
 
 
-class _Call:
-    """One call of a client, handed through its policies."""
-
-    __slots__ = ("requests",)
-
-    def __init__(self) -> None:
-        self.requests = 0
-
-
 class _Play:
-    __slots__ = ("loop", "over", "scenario", "seed", "server", "tally")
+    __slots__ = ("calls", "loop", "scenario", "seed", "server")
 
     def __init__(self, scenario: Scenario, pipeline: str, seed: int, tally: Tally) -> None:
         self.scenario = scenario
         self.seed = seed
-        self.tally = tally
-        self.over = False
         self.loop = Loop()
-        self.server = Workers(scenario.server, self.loop, self._dice("server"), tally)
+        self.calls = calls_for(chain(scenario.build(pipeline)), self.loop, tally)
+        self.server = Workers(scenario.server, self.loop, self._dice("server"), self.calls.answer)
+        self.calls.server = self.server
         for number, incident in enumerate(scenario.incidents):
             self._schedule(incident, number)
         clients = scenario.clients
         for instance in range(clients.instances):
             call = self._protected(pipeline, instance)
             if clients.loop == "open":
-                self._open_loop(call, self._dice(f"clients {instance}"))
+                rate = (clients.rate or 0.0) / clients.instances
+                self.calls.stream(call, self._dice(f"clients {instance}"), rate)
                 continue
             for number in range(instance, clients.number, clients.instances):
-                self.loop.create_task(self._closed_loop(call, self._dice(f"client {number}")))
+                self.calls.client(call, self._dice(f"client {number}"), clients.think)
 
     def _dice(self, stream: str) -> Random:
         return Random(f"{self.seed} {stream}")
 
-    # --- calls --------------------------------------------------------------------------------------------------------
-
-    def _protected(self, pipeline: str, instance: int) -> Callable[[_Call], Coroutine[Any, Any, object]]:
+    def _protected(self, pipeline: str, instance: int) -> Callable[[Any], Awaitable[object]]:
         """The call of an instance, under policies of its own."""
         dice = self._dice(f"policies {instance}")
         known: dict[int, Any] = {}
-        parts = [rebuilt(part, self.loop, dice, known) for part in self.scenario.build(pipeline)]
-        return reduce(lambda fn, part: part.bind(fn), reversed(parts), self._request)
-
-    async def _request(self, call: _Call) -> object:
-        call.requests += 1
-        if not self.over:
-            self.tally.sent(self.loop.now, call.requests > 1)
-        return await self.server.request()
-
-    async def _call(self, protected: Callable[[_Call], Coroutine[Any, Any, object]]) -> None:
-        loop, call, result = self.loop, _Call(), None
-        began = loop.now
-        self.tally.offered(began)
-        try:
-            result = await protected(call)
-        except (OSError, ResilienceError):
-            pass
-        except Exception as error:
-            # Neither the server nor a policy at work: a mistake in a policy, which would look like an outage.
-            loop.fail(error)
-        if not self.over:
-            self.tally.ended(loop.now, began, result is ANSWER, call.requests)
-
-    async def _closed_loop(self, protected: Callable[[_Call], Coroutine[Any, Any, object]], dice: Random) -> None:
-        loop, rate = self.loop, 1.0 / self.scenario.clients.think
-        while True:
-            await loop.nap(dice.expovariate(rate))
-            await self._call(protected)
-
-    def _open_loop(self, protected: Callable[[_Call], Coroutine[Any, Any, object]], dice: Random) -> None:
-        clients = self.scenario.clients
-        loop, rate = self.loop, (clients.rate or 0.0) / clients.instances
-
-        def arrive() -> None:
-            loop.create_task(self._call(protected))
-            loop.at(loop.now + dice.expovariate(rate), arrive)
-
-        loop.at(dice.expovariate(rate), arrive)
+        clock: Any = self.calls.clock
+        parts = [rebuilt(part, clock, dice, known) for part in self.scenario.build(pipeline)]
+        request = self.calls.request()
+        if not parts:
+            return request
+        # As a decorator does it, so that what can be written out as one wrapper is.
+        layers = chain(parts)
+        bound: Callable[[Any], Awaitable[object]] | None = compiled(layers, request)
+        return bound or reduce(lambda fn, part: part.bind(fn), reversed(layers), request)
 
     # --- what goes wrong ----------------------------------------------------------------------------------------------
 
@@ -151,7 +124,7 @@ class _Play:
     def _surge(self, incident: Incident, dice: Random) -> None:
         loop, server, rate = self.loop, self.server, incident.rate or 0.0
 
-        def arrive() -> None:
+        def arrive(_: object) -> None:
             if loop.now < incident.until:
                 server.arrive(None)
                 loop.at(loop.now + dice.expovariate(rate), arrive)
@@ -159,56 +132,9 @@ class _Play:
         loop.at(incident.at + dice.expovariate(rate), arrive)
 
 
-def _is_policy(value: object) -> TypeGuard[Policy[Any]]:
-    return isinstance(value, Policy)
-
-
-def rebuilt(value: Any, loop: Loop, dice: Random, known: dict[int, Any]) -> Any:
-    """The same policy with fresh state, on the time of a loop and with these dice, and so are the policies in it.
-
-    Args:
-        value: a policy; anything else is returned as it is.
-        loop: whose time it is.
-        dice: where chance comes from.
-        known: what was rebuilt before, by identity: what policies shared they share again.
-    """
-    if not _is_policy(value):
-        return value
-    policy = value
-    if id(policy) in known:
-        return known[id(policy)]
-    arguments: dict[str, Any] = policy._arguments
-    changes: dict[str, Any] = {}
-    for name, argument in arguments.items():
-        if _is_policy(argument):
-            changes[name] = rebuilt(argument, loop, dice, known)
-        elif name == "policies":
-            changes[name] = tuple(rebuilt(part, loop, dice, known) for part in argument)
-        elif name == "factory":
-            changes[name] = _rebuilding(argument, loop, dice)
-    if "clock" in arguments:
-        changes["clock"] = LoopClock(loop)
-    if "rng" in arguments:
-        changes["rng"] = dice.random
-    with warnings.catch_warnings():
-        # What there is to say about its order was said when it was first built.
-        warnings.simplefilter("ignore", PipelineWarning)
-        fresh: Any
-        if "policies" in changes:
-            fresh = Pipeline(*changes["policies"], name=arguments["name"])
-        else:
-            fresh = policy.replace(**changes)
-    # The original is kept beside it, so that its identity is not given to another object meanwhile.
-    known[id(policy)] = fresh
-    known[id(fresh)] = policy
-    return fresh
-
-
-def _rebuilding(factory: Callable[..., Any], loop: Loop, dice: Random) -> Callable[..., Any]:
-    def build(*args: Any) -> Any:
-        return rebuilt(factory(*args), loop, dice, {})
-
-    return build
+def chain(parts: list[Any]) -> list[Any]:
+    """The policies of a list, and of the pipelines in it, outermost first."""
+    return [each for part in parts for each in (part._chain() if isinstance(part, Pipeline) else (part,))]
 
 
 def _refuse_trio() -> None:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
+from heapq import heappush
 from math import exp, log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from random import Random
+    from typing import Any, Protocol
 
     from resilience.testing.simulation.loop import Loop
     from resilience.testing.simulation.scenario import Incident, Server
-    from resilience.testing.simulation.tally import Tally
+
+    class Waiting(Protocol):
+        """Somebody who waits for an answer."""
+
+        def done(self) -> bool:
+            """Whether they have gone."""
+            ...
+
 
 __all__ = ["ANSWER", "Refused", "Workers"]
 
@@ -26,33 +34,42 @@ class Refused(ConnectionError):
 
 
 class Workers:
-    """A server at work. Belongs to one run."""
+    """A server at work. Belongs to one run.
 
-    __slots__ = ("_busy", "_down", "_draw", "_loop", "_model", "_queue", "_slow", "_staff", "_tally", "_troubles")
+    Args:
+        model: what it is like.
+        loop: whose time it is.
+        dice: for the work of a call.
+        answer: takes whoever waits, and `ANSWER` or the error that they are to get.
+    """
 
-    def __init__(self, model: Server, loop: Loop, dice: Random, tally: Tally) -> None:
+    __slots__ = (
+        *("_answer", "_busy", "_down", "_draw", "_finished", "_free", "_loop", "_model", "_queue", "_slow", "_staff"),
+        "_troubles",
+    )
+
+    def __init__(self, model: Server, loop: Loop, dice: Random, answer: Callable[[Any, object], None]) -> None:
         self._model = model
         self._loop = loop
-        self._tally = tally
+        self._answer = answer
+        # Bound once, not once for each request.
+        self._finished = self._finish
         self._draw = _service(model, dice)
-        self._queue: deque[asyncio.Future[object] | None] = deque()
+        self._queue: deque[Waiting | None] = deque()
         self._busy = 0
         self._troubles: list[Incident] = []
         self._apply()
 
-    def request(self) -> asyncio.Future[object]:
-        """Send a request, and return what to await for the answer."""
-        waiting: asyncio.Future[object] = self._loop.create_future()
-        self.arrive(waiting)
-        return waiting
-
-    def arrive(self, waiting: asyncio.Future[object] | None) -> None:
+    def arrive(self, waiting: Waiting | None) -> None:
         """Take a request, with whoever waits for it, or of somebody who does not matter here."""
-        if self._down or (self._busy >= self._staff and len(self._queue) >= self._model.queue):
+        if self._busy < self._free:
+            # As `_begin` does: most of what is simulated comes this way.
+            loop = self._loop
+            self._busy += 1
+            heappush(loop.due, (loop.now + self._draw() * self._slow, loop.serial(), self._finished, waiting))
+        elif self._down or len(self._queue) >= self._model.queue:
             if waiting is not None:
-                self._loop.at(self._loop.now + self._model.refusal, _refuse, waiting)
-        elif self._busy < self._staff:
-            self._begin(waiting)
+                self._loop.at(self._loop.now + self._model.refusal, self._refuse, waiting)
         else:
             self._queue.append(waiting)
 
@@ -76,19 +93,20 @@ class Workers:
             left *= 1.0 - (trouble.share or 0.0)
             self._down = self._down or trouble.kind == "down"
         self._staff = max(1, round(self._model.workers * left))
+        # Nobody is free in a server that is down, though what it was at is finished.
+        self._free = 0 if self._down else self._staff
 
-    def _begin(self, waiting: asyncio.Future[object] | None) -> None:
+    def _begin(self, waiting: Waiting | None) -> None:
+        loop = self._loop
         self._busy += 1
-        self._loop.at(self._loop.now + self._draw() * self._slow, self._finish, waiting)
+        heappush(loop.due, (loop.now + self._draw() * self._slow, loop.serial(), self._finished, waiting))
 
-    def _finish(self, waiting: asyncio.Future[object] | None) -> None:
+    def _finish(self, waiting: Waiting | None) -> None:
         self._busy -= 1
+        if self._queue:
+            self._fill()
         if waiting is not None:
-            if waiting.done():
-                self._tally.wasted(self._loop.now)
-            else:
-                waiting.set_result(ANSWER)
-        self._fill()
+            self._answer(waiting, ANSWER)
 
     def _fill(self) -> None:
         queue, notices = self._queue, self._model.notices
@@ -97,10 +115,8 @@ class Workers:
             if not (notices and waiting is not None and waiting.done()):
                 self._begin(waiting)
 
-
-def _refuse(waiting: asyncio.Future[object]) -> None:
-    if not waiting.done():
-        waiting.set_exception(Refused("the server has no room for another call"))
+    def _refuse(self, waiting: Waiting) -> None:
+        self._answer(waiting, Refused("the server has no room for another call"))
 
 
 def _service(model: Server, dice: Random) -> Callable[[], float]:
