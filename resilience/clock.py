@@ -20,10 +20,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any, Protocol
+
+    from resilience.testing.virtual import VirtualTime
 else:
     Protocol = object
 
-__all__ = ["Clock", "SystemClock", "default", "is_machine"]
+__all__ = ["Clock", "SystemClock", "default", "is_machine", "virtual_of"]
 
 
 class Clock(Protocol):
@@ -92,3 +94,10 @@ def is_machine(clock: Clock) -> bool:
     it.
     """
     return isinstance(clock, SystemClock) and clock.now is time.monotonic
+
+
+def virtual_of(clock: Clock) -> VirtualTime | None:
+    """The virtual time that this clock reads, where threads can be woken from their sleep in it."""
+    sleeper: Any = getattr(clock.sleep, "__self__", None)
+    wakes: bool = getattr(sleeper, "wakes", False)
+    return sleeper if wakes else None

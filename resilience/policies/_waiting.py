@@ -26,11 +26,12 @@ from _thread import allocate_lock
 from contextlib import suppress
 from math import inf, nextafter
 
-from resilience.clock import is_machine
+from resilience.clock import is_machine, virtual_of
 from resilience.core.promises import Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Protocol
 
     from resilience.clock import Clock
@@ -115,6 +116,10 @@ class Lot:
             del self.owner._lots[self.runtime]
         return None
 
+    def slip_out(self, waiter: Parked) -> bool:
+        """Let one go whose wait has ended, without the lock, where that can be done; else it has to `leave`."""
+        return False
+
 
 class Led(Lot):
     """A lot in which one of the waiters keeps the time for all."""
@@ -160,27 +165,61 @@ class Led(Lot):
         return span
 
 
+class _Bed:
+    """Where one thread sleeps: a lock that is taken.
+
+    Attributes:
+        lock: the lock.
+        thread: whose it is.
+        stir: tells virtual time that this thread goes on, as soon as it sleeps there.
+    """
+
+    __slots__ = ("lock", "stir", "thread")
+
+    def __init__(self) -> None:
+        self.lock = allocate_lock()
+        self.lock.acquire()
+        self.thread = threading.current_thread()
+        self.stir: Callable[[threading.Thread], None] | None = None
+
+    def wait(self, longest: float) -> bool:
+        """Sleep, at most so many seconds; whether somebody rang."""
+        return self.lock.acquire(timeout=min(max(0.0, longest), threading.TIMEOUT_MAX))
+
+    def ring(self) -> None:
+        """Wake who sleeps here; once or twice."""
+        with suppress(RuntimeError):
+            self.lock.release()
+
+
 class ThreadLot(Led):
-    """The threads of this process. A bed is a lock that is taken."""
+    """The threads of this process."""
 
     __slots__ = ()
 
     def make_bed(self, waiter: Parked) -> None:
         """Prepare for `waiter` to sleep."""
-        waiter.bed = allocate_lock()
-        waiter.bed.acquire()
+        waiter.bed = _Bed()
 
     def wake(self, waiter: Parked) -> bool:
         """Wake one."""
-        with suppress(RuntimeError):  # it was woken already
-            waiter.bed.release()
+        bed: _Bed = waiter.bed
+        bed.ring()
+        if bed.stir is not None:
+            bed.stir(bed.thread)
         return True
 
     def sleep(self, waiter: Parked) -> None:
         """Sleep until the wait has ended."""
+        bed: _Bed = waiter.bed
         clock = self.owner._clock
-        by_machine = is_machine(clock)
         while (span := self.watch(waiter)) is not None:
+            by_machine = is_machine(clock)
+            virtual = None if by_machine else virtual_of(clock)
+            if virtual is not None:
+                bed.stir = virtual.stir
+                virtual.wait(span, inf if span == inf else self.armed, bed.wait, bed.ring)
+                continue
             if span < inf and not by_machine:
                 clock.sleep(span)
                 continue
@@ -188,7 +227,7 @@ class ThreadLot(Led):
                 # It will be woken, unless whoever was about to do it was interrupted: so it looks once more when it
                 # is late.
                 span = waiter.deadline - clock.now() + 1.0
-            waiter.bed.acquire(timeout=min(max(0.0, span), threading.TIMEOUT_MAX))
+            bed.wait(span)
 
 
 def lot_for_thread(owner: Owner) -> ThreadLot:

@@ -101,16 +101,24 @@ class Hedge(Policy["Never"]):
         if shape == "sync":
 
             def hedged(*args: Any, **kwargs: Any) -> Any:
-                return race(self, deposits, fn, args, kwargs)
+                return self._race(deposits, fn, args, kwargs)
 
             return hedged
         if shape == "coroutine":
 
             async def hedged_async(*args: Any, **kwargs: Any) -> Any:
-                return await race_async(self, deposits, fn, args, kwargs)
+                return await self._race_async(deposits, fn, args, kwargs)
 
             return hedged_async
         raise TypeError("Hedge cannot wrap a generator: two of them cannot be yielded from at once")
+
+    def _race(self, deposits: bool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return race(self, deposits, fn, args, kwargs)
+
+    async def _race_async(
+        self, deposits: bool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        return await race_async(self, deposits, fn, args, kwargs)
 
     def guard(self, *_: object, **__: object) -> NoReturn:
         """A block cannot run twice at once, so there is no guard.

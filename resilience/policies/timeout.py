@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from resilience._checks import seconds as _seconds
 from resilience._checks import wrong_value
+from resilience._compile import Layer
 from resilience._drivers import bind_scope
 from resilience._scope import Scope
 from resilience._shape import shape_of
@@ -94,6 +95,9 @@ class Timeout(Policy["Never"]):
                 return self._beside(fn)
         return bind_scope(self, fn, "Timeout cannot wrap a generator: between its steps the time is its caller's")
 
+    def _inline(self) -> Layer:
+        return Layer("scope", "timeout", {}, awaited=self._thread is not False)
+
     def guard(self) -> ScopeGuard:
         """A block under this bound: `async with` cuts it, `with` (only where `thread=False`) does not. Single use.
 
@@ -113,20 +117,22 @@ class Timeout(Policy["Never"]):
         return _TimeoutScope(self, cuts=True, keeps=False)
 
     def _beside(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        clock = self._clock
-
         def bounded(*args: Any, **kwargs: Any) -> Any:
-            warn_on_a_loop(self)
-            scope = _TimeoutScope(self, cuts=False, keeps=False)
-            with scope, Mailbox(clock) as mailbox:
-                mailbox.order(fn, args, kwargs)
-                until = min(scope.limit, clock.now() + scope.left())
-                outcome = mailbox.get(until)
-                if outcome is None or outcome.at >= until:
-                    raise scope.overdue()
-                return outcome.get()
+            return self._by_worker(fn, args, kwargs)
 
         return bounded
+
+    def _by_worker(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        warn_on_a_loop(self)
+        clock = self._clock
+        scope = _TimeoutScope(self, cuts=False, keeps=False)
+        with scope, Mailbox(clock) as mailbox:
+            mailbox.order(fn, args, kwargs)
+            until = min(scope.limit, clock.now() + scope.left())
+            outcome = mailbox.get(until)
+            if outcome is None or outcome.at >= until:
+                raise scope.overdue()
+            return outcome.get()
 
     def snapshot(self) -> dict[str, Any]:
         """The present state as plain values: the bound in seconds."""

@@ -17,6 +17,7 @@ from math import inf, log
 
 from resilience.testing._cooperative import SEATS
 from resilience.testing._cooperative_trace import PASSED, importing
+from resilience.testing._whereabouts import frames_of_threads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Turns:
 
     def _stuck(self) -> str:
         ident = next((ident for ident, index in self._idents.items() if index == self._running), -1)
-        frame = sys._current_frames().get(ident)
+        frame = frames_of_threads().get(ident)
         where = f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
         return (
             f"thread {self._running} ({self._names[self._running]}) has made no step for {PATIENCE} s{where}: it waits "

@@ -22,6 +22,7 @@ from asyncio.selector_events import BaseSelectorEventLoop
 from math import inf
 
 from resilience.testing._timeline import Stuck
+from resilience.testing._whereabouts import awaited, lines_in_policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,9 +164,10 @@ class Driver:
         for task in sorted(asyncio.all_tasks(self._loop), key=lambda task: task.get_name()):
             frames = task.get_stack(limit=1)
             where = f" at {frames[0].f_code.co_filename}:{frames[0].f_lineno}" if frames else ""
-            coroutine = getattr(task.get_coro(), "__qualname__", "?")
-            lines.append(f"  {task.get_name()}: {coroutine}{where}")
-        return "\n".join(lines) or "  no task at all"
+            coroutine = task.get_coro()
+            name = getattr(coroutine, "__qualname__", "?")
+            lines.append(f"  {task.get_name()}: {name}{where}{awaited(coroutine)}")
+        return "\n".join([*(lines or ["  no task at all"]), *lines_in_policies()])
 
 
 def _set(target: object, name: str, value: object) -> Callable[[], None]:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from math import inf
 
 from resilience.testing._timeline import PATIENCE
+from resilience.testing._whereabouts import awaited, lines_in_policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,8 +129,9 @@ class Follower:
         for task in _family(self._lowlevel.current_root_task()):
             code = getattr(task.coro, "cr_code", None)
             if code is not None and "trio" not in code.co_filename.replace("\\", "/").split("/"):
-                lines.append(f"  {task.name} at {code.co_filename}:{task.coro.cr_frame.f_lineno}")
-        return "\n".join(lines) or "  no task at all"
+                where = f"{code.co_filename}:{task.coro.cr_frame.f_lineno}"
+                lines.append(f"  {task.name} at {where}{awaited(task.coro)}")
+        return "\n".join([*(lines or ["  no task at all"]), *lines_in_policies()])
 
 
 def _family(task: Any) -> Iterator[Any]:

@@ -17,20 +17,17 @@ and is given `MANY_LOOKS`.
 from __future__ import annotations
 
 import heapq
-import os
-import sys
 import threading
 import time
-from _thread import allocate_lock
-from contextlib import suppress
 from itertools import count
 from math import inf
-from pathlib import Path
+
+from resilience.testing._bell import Bells, nobody
+from resilience.testing._whereabouts import frames_of_threads, line_of, spot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -40,7 +37,6 @@ __all__ = ["GLANCE", "LOOKS", "MANY_LOOKS", "PATIENCE", "Stuck", "Timeline"]
 GLANCE = 0.001
 LOOKS = 30
 MANY_LOOKS = 1000
-_OURS = (f"{Path(__file__).parent.parent}{os.sep}", threading.__file__, "<resilience")
 PATIENCE = 2.0  # seconds of real time in which the outside may help when nobody has a due time
 
 
@@ -48,47 +44,9 @@ class Stuck(RuntimeError):
     """Nobody can go on, and nobody has a due time."""
 
 
-def _spot(frame: FrameType | None) -> object:
-    """Where a thread stands; never the same for one that is only just starting."""
-    return object() if frame is None else (id(frame), frame.f_lasti)
-
-
 def _time_of_others() -> float:
     """Processor time, in seconds, of this process's other threads."""
     return time.process_time() - time.thread_time()
-
-
-def _place(frame: FrameType | None) -> str:
-    """Where a thread stands, in words: in the code of those who use this package."""
-    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
-        frame = frame.f_back
-    return "?" if frame is None else f"{frame.f_code.co_qualname} at {frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-class _Bell:
-    """What an `Event` is used for here, as one bare lock: a thread sleeps a million times, and rings as often."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-        self._lock.acquire()
-
-    def wait(self, longest: float) -> None:
-        """Wait until it rings. One that nobody has heard is heard by who waits next, who then looks once in vain."""
-        self._lock.acquire(timeout=longest)
-
-    def ring(self) -> None:
-        """Wake who waits. Twice is as good as once."""
-        with suppress(RuntimeError):
-            self._lock.release()
-
-
-class _Bells(threading.local):
-    """One bell for each thread that sleeps."""
-
-    def __init__(self) -> None:
-        self.of_this_thread = _Bell()
 
 
 class _Rest:
@@ -110,12 +68,13 @@ class Timeline:
 
     Attributes:
         now: the present reading, in seconds.
+        over: whether everybody was let go, and nobody comes to rest any more.
     """
 
     def __init__(self, start: float) -> None:
         self.now = start
         self._lock = threading.Lock()
-        self._bells = _Bells()
+        self._bells = Bells()
         self._numbers = count()
         self._resting: list[_Rest] = []
         self._still: set[threading.Thread] = set()
@@ -128,7 +87,7 @@ class Timeline:
         self._given_up: set[object] = set()
         self._looks: dict[object, tuple[object, int, int]] = {}
         self._stirred = time.monotonic()
-        self._over = False
+        self.over = False
 
     def sleep(self, seconds: float) -> None:
         """Let `seconds` pass for the calling thread."""
@@ -149,14 +108,20 @@ class Timeline:
         """
         if due <= self.now:
             return None
-        thread = threading.current_thread()
-        me = _Rest(due, next(self._numbers), thread, poke)
         with self._lock:
-            heapq.heappush(self._resting, me)
-            self._still.add(thread)
-            self._away.discard(thread)
-            self._looks.pop(thread, None)
-            self._stirred = time.monotonic()
+            me = self._come_to_rest(due, poke)
+        return self._rest(me, wait, alone)
+
+    def _come_to_rest(self, due: float, poke: Callable[[], object]) -> _Rest:
+        me = _Rest(due, next(self._numbers), threading.current_thread(), poke)
+        heapq.heappush(self._resting, me)
+        self._still.add(me.thread)
+        self._away.discard(me.thread)
+        self._looks.pop(me.thread, None)
+        self._stirred = time.monotonic()
+        return me
+
+    def _rest(self, me: _Rest, wait: Callable[[float], T], alone: bool) -> T | None:
         try:
             while True:
                 with self._lock:
@@ -170,32 +135,57 @@ class Timeline:
             # Whoever has been woken was struck off by the one who moved time.
             if not me.woken:
                 with self._lock:
-                    self._still.discard(thread)
                     self._stirred = time.monotonic()
                     if not me.woken:
-                        self._resting.remove(me)
-                        heapq.heapify(self._resting)
+                        self._rise(me)
 
-    def wait(self, wait: Callable[[float], T]) -> T | None:
-        """Really wait for what another thread brings, such as a place in a bulkhead, until `wait` comes back with it.
+    def wait(self, wait: Callable[[float], T], due: float = inf, poke: Callable[[], object] = nobody) -> T | None:
+        """Wait for what another thread brings, such as a place in a bulkhead, until `wait` comes back with it.
 
-        That is no rest, though nothing is due: whoever is given a place acts from that moment on, before time jumps.
-        None when virtual time is over.
+        Whoever brings it calls `stir` next, and then the one who waited acts from that moment on, before time jumps.
+        None when it is due, or virtual time is over.
+
+        Args:
+            wait: really waits, at most so many seconds; not at all for 0.
+            due: when to go on in any case.
+            poke: makes `wait` come back; called from any thread.
 
         Raises:
             Stuck: nothing came for `PATIENCE` seconds of real time, and nobody is left who could bring it.
         """
         thread = threading.current_thread()
+        me: _Rest | None = None
         with self._lock:
-            self._waiting.add(thread)
+            # What was brought before this, was brought to somebody who acts.
+            if (here := wait(0.0)) or due <= self.now:
+                return here
+            if due < inf:
+                me = self._come_to_rest(due, poke)
+            else:
+                self._waiting.add(thread)
+                self._away.discard(thread)
+                self._looks.pop(thread, None)
+        if me is not None:
+            return self._rest(me, wait, alone=False)
         try:
             while not (found := wait(PATIENCE) or self._look_for_help(wait)):
-                if self._over:
+                if self.over:
                     return None
             return found
         finally:
             with self._lock:
                 self._waiting.discard(thread)
+
+    def stir(self, thread: threading.Thread) -> None:
+        """A thread has just been brought what it waits for: no time passes before it comes to rest again."""
+        with self._lock:
+            self._waiting.discard(thread)
+            self._away.discard(thread)
+            for rest in self._resting:
+                if rest.thread is thread:
+                    rest.woken = True
+                    self._rise(rest)
+                    break
 
     def _look_for_help(self, wait: Callable[[float], T]) -> T | None:
         if not self._one_looks.acquire(blocking=False):
@@ -222,19 +212,19 @@ class Timeline:
         """Where those stand who may still do something; None if somebody will, or if virtual time is over."""
         with self._lock:
             known = self._still | self._before | self._waiting
-            if self._over or any(rest.due < inf for rest in self._resting):
+            if self.over or any(rest.due < inf for rest in self._resting):
                 return None
             if any(thread not in known for thread in self._jobs.values()):
                 return None
-        frames = sys._current_frames()
-        spots = {each: _spot(frames.get(each.ident or 0)) for each in set(threading.enumerate()) - known}
+        frames = frames_of_threads()
+        spots = {each: spot(frames.get(each.ident or 0)) for each in set(threading.enumerate()) - known}
         del frames  # this frame is one of them
         return spots
 
     def _stuck(self, threads: set[threading.Thread]) -> Stuck:
         """The error, with the threads that wait and where."""
-        frames = sys._current_frames()
-        lines = [f"  {thread.name}: {_place(frames.get(thread.ident or 0))}" for thread in threads]
+        frames = frames_of_threads()
+        lines = [line_of(thread, frames.get(thread.ident or 0)) for thread in threads]
         del frames
         return Stuck("\n".join(["virtual time stands still: nothing can run. Waiting:", *sorted(lines)]))
 
@@ -246,7 +236,7 @@ class Timeline:
     def close(self) -> None:
         """Let everybody go, now and from now on."""
         with self._lock:
-            self._over = True
+            self.over = True
             for rest in self._resting:
                 rest.poke()
 
@@ -283,26 +273,27 @@ class Timeline:
 
     def _decide(self, me: _Rest, alone: bool) -> float:
         """Jump if the time has come, else tell how long to wait, unless poked, before asking again."""
-        if me.woken or self._over:
+        if me.woken or self.over:
             me.woken = True
             return 0.0
-        others = set(threading.enumerate()).difference(self._still, self._pooled)
+        others = set(threading.enumerate()).difference(self._still, self._waiting, self._pooled)
         if self._somebody_acts(others - self._away, looking=me is self._resting[0]):
             return GLANCE if me is self._resting[0] else LOOKS * GLANCE
         if self._resting[0].due < inf:
             self._move(self._resting[0].due, me)
         elif (alone and not others and not self._jobs) or time.monotonic() - self._stirred > PATIENCE:
-            raise self._stuck(others | {me.thread})
+            raise self._stuck(others | self._waiting | {me.thread})
         return LOOKS * GLANCE
 
     def _somebody_acts(self, threads: set[threading.Thread], *, looking: bool) -> bool:
         if not threads and not self._jobs:
             return False
-        jobs = [job for job, thread in self._jobs.items() if thread not in self._still and job not in self._given_up]
+        still = self._still | self._waiting
+        jobs = [job for job, thread in self._jobs.items() if thread not in still and job not in self._given_up]
         if looking and (threads or jobs):
-            frames = sys._current_frames()
+            frames = frames_of_threads()
             for thread in threads:
-                if self._look(thread, _spot(frames.get(thread.ident or 0))) > LOOKS:
+                if self._look(thread, spot(frames.get(thread.ident or 0))) > LOOKS:
                     self._away.add(thread)
             del frames  # this frame is one of them
             for job in jobs:
@@ -316,6 +307,12 @@ class Timeline:
         same = same + 1 if spot == last else 1
         self._looks[at] = spot, same, looks + 1
         return same if looks < MANY_LOOKS else looks
+
+    def _rise(self, rest: _Rest) -> None:
+        self._still.discard(rest.thread)
+        if rest in self._resting:
+            self._resting.remove(rest)
+            heapq.heapify(self._resting)
 
     def _move(self, to: float, me: _Rest | None = None) -> None:
         self.now = max(self.now, to)

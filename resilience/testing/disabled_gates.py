@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from math import inf
 
+from resilience.core.watch import Watches
 from resilience.policies._base import Policy
+from resilience.policies._circuit import SharedCircuit
 from resilience.policies._gate import ASK, GatePolicy
 from resilience.policies._hearing import HearingGate
 from resilience.policies._reservation import Reservation
@@ -42,6 +44,8 @@ PASS = -3
 """The permit of a call that passes. No gate gives it out, and it equals none of the numbers that say "ask" or "tell
 all"; being below 0, it is not brought back by a call that fails, nor by a block.
 """
+
+_BARRED = Watches([])
 
 
 def real_class(policy: Policy[Any]) -> type[Policy[Any]]:
@@ -107,10 +111,10 @@ class GateShadow(GatePolicy):
 
 
 class BreakerShadow(CircuitBreaker):
-    """A breaker: turns nobody away."""
+    """A breaker: turns nobody away, and has no short way for a call to be counted."""
 
-    def _turn_away(self) -> None:
-        pass
+    _shut: Any = property(lambda _: None, lambda gate, shut: slot(SharedCircuit, "_shut").__set__(gate, shut))
+    _watches: Any = property(lambda _: _BARRED, lambda gate, it: slot(SharedCircuit, "_watches").__set__(gate, it))
 
 
 class HearingShadow(HearingGate):

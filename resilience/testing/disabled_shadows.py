@@ -8,7 +8,7 @@ answers every question of a driver so that the call just passes. Nothing is adde
 - A gate gives every call the same permit, `PASS`, and wants to hear no more of it. What was let in before comes back
   as it would.
 - A loop makes one attempt, a scope bounds nothing, a value replaces nothing, a budget always has a token and takes
-  none.
+  none. What runs calls on workers or side by side runs them where it is called, and nothing beside them.
 
 State, configuration, listeners and everything done by hand stay those of the policy.
 """
@@ -40,11 +40,11 @@ from resilience.testing.disabled_gates import (
     ThrottleShadow,
     real,
     real_class,
-    slot,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Any, Self
 
@@ -136,8 +136,8 @@ class _OpenScope(Scope):
 
 
 class _TimeoutShadow(Timeout):
-    # A call on a worker is bounded by the function that was bound, which reads this.
-    _bound: Any = property(lambda _: inf, lambda timeout, bound: slot(Timeout, "_bound").__set__(timeout, bound))
+    def _by_worker(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return fn(*args, **kwargs)
 
     def _scope(self) -> Scope:
         real(self)._scope(self)  # which says so where a plain block cannot be bounded
@@ -149,10 +149,6 @@ class _TimeoutShadow(Timeout):
     def _send(self, event: type[Event], **fields: object) -> None:
         pass
 
-    def snapshot(self) -> dict[str, Any]:
-        """The present state as plain values: the bound in seconds."""
-        return {**real(self).snapshot(self), "seconds": slot(Timeout, "_bound").__get__(self)}
-
 
 class _FallbackShadow(Fallback[object]):
     def _replaces_error(self, error: Exception) -> bool:
@@ -163,20 +159,13 @@ class _FallbackShadow(Fallback[object]):
 
 
 class _HedgeShadow(Hedge):
-    def _began(self) -> float:
-        return inf
+    def _race(self, deposits: bool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return fn(*args, **kwargs)
 
-    def _afford(self) -> bool:
-        return False
-
-    def _acts_on(self, error: Exception) -> bool:
-        return False
-
-    def _refuses(self, result: object) -> bool:
-        return False
-
-    def _won(self, runner: int, started: float, *, deposits: bool) -> None:
-        pass
+    async def _race_async(
+        self, deposits: bool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        return await fn(*args, **kwargs)
 
 
 class _KeyedShadow(Keyed["Any", "Any"]):

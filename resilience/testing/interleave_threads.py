@@ -17,6 +17,7 @@ import threading
 from contextlib import contextmanager
 
 from resilience._checks import callable_or_none, positive_int, wrong_type, wrong_value
+from resilience._hub import HUB
 from resilience.testing._cooperative import swapped
 from resilience.testing._cooperative_turns import Deadlock
 from resilience.testing.interleave_runs import Explored, InterleavingError, explore
@@ -82,7 +83,7 @@ def interleave(
     if not _ONE_AT_A_TIME.acquire(blocking=False):
         raise RuntimeError("another thread is exploring: one at a time")
     try:
-        with swapped(), _no_garbage_collection(), explored.watch:
+        with swapped(), _no_garbage_collection(), _new_policies(), explored.watch:
             return explore(explored, seed, runs, script)
     finally:
         _ONE_AT_A_TIME.release()
@@ -127,6 +128,16 @@ def _parsed(schedule: object, threads: int) -> list[tuple[int, int]]:
     if not turns or None in pairs or any(index >= threads for index, _ in turns):
         raise wrong_value("schedule", rule, schedule)
     return turns
+
+
+@contextmanager
+def _new_policies() -> Generator[None, None, None]:
+    """Whoever builds a policy takes the lock of the registry, which was made before locks could be seen into."""
+    before, HUB.lock = HUB.lock, threading.RLock()
+    try:
+        yield
+    finally:
+        HUB.lock = before
 
 
 @contextmanager

@@ -105,6 +105,30 @@ class VirtualTime:
             self._follower.advance(span)
         self.sleeps.append(span)
 
+    @property
+    def wakes(self) -> bool:
+        """Whether a thread can be woken from its sleep at present, by what another thread does."""
+        return self._follower is None and not self._timeline.over
+
+    def wait(self, seconds: float, due: float, wait: Callable[[float], bool], poke: Callable[[], object]) -> None:
+        """Block the calling thread until the reading `due`, which is a sleep of `seconds`, or until `wait` is True.
+
+        Args:
+            seconds: what to write down where it is slept to its end.
+            due: when to go on; infinity for when somebody brings something.
+            wait: really waits, at most so many seconds; not at all for 0.
+            poke: makes `wait` come back; called from any thread.
+
+        Raises:
+            RuntimeError: virtual time stands still: there is nobody left who could bring it.
+        """
+        if not self._timeline.wait(wait, due, poke) and self.now() >= due:
+            self.sleeps.append(seconds)
+
+    def stir(self, thread: threading.Thread) -> None:
+        """Say that a thread which waits was just brought what it waits for."""
+        self._timeline.stir(thread)
+
     async def sleep_async(self, seconds: float | timedelta, /) -> None:
         """Suspend the calling task, of asyncio or trio, until `seconds` have passed.
 

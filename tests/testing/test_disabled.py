@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from resilience import (
-    AdaptiveLimit,
-    AdaptiveThrottle,
     Bulkhead,
-    BulkheadFull,
     CircuitBreaker,
     CircuitOpen,
     CircuitState,
-    FailureRate,
     Fallback,
     Hedge,
-    Keyed,
-    LimitExceeded,
-    LoadShed,
     LoadShedder,
     Pipeline,
-    Policy,
-    Rejected,
     Retry,
     RetryBudget,
-    SlowRate,
     Throttle,
     Throttled,
     TimedOut,
@@ -39,13 +27,10 @@ from resilience import (
     listen,
 )
 from resilience._hub import live
-from resilience.core.shed import Shedding
 from resilience.events import Event
-from resilience.testing.clock import VirtualClock
 from resilience.testing.disabled_block import disabled
 from resilience.testing.disabled_shadows import real_class
-from resilience.testing.reset import reset_all
-from tests.colours import FORMS, Colour, every_colour
+from tests.colours import Colour, every_colour
 from tests.stores.doubles import Moody
 
 
@@ -87,122 +72,11 @@ def of_user(colour: Colour, fetch: Callable[..., Any]) -> Callable[..., Any]:
     return coroutine if colour.is_async else plain
 
 
-def isolated() -> CircuitBreaker:
-    """A breaker that refuses everybody."""
-    breaker = CircuitBreaker()
-    breaker.isolate("deploy")
-    return breaker
-
-
-def timed() -> CircuitBreaker:
-    """A breaker that measures, open."""
-    breaker = CircuitBreaker(SlowRate(0.5, slower_than=1))
-    breaker.open()
-    return breaker
-
-
-def ajar() -> CircuitBreaker:
-    """An open breaker that counts calls."""
-    breaker = CircuitBreaker(FailureRate(0.5, calls=10, minimum_calls=2), on=ConnectionError)
-    breaker.open()
-    return breaker
-
-
 def opened() -> CircuitBreaker:
     """An open breaker."""
     breaker = CircuitBreaker(1, on=ConnectionError)
     breaker.open()
     return breaker
-
-
-def by_the_clock() -> CircuitBreaker:
-    """An open breaker that counts by the clock."""
-    breaker = CircuitBreaker(FailureRate(0.5, window=10, minimum_calls=2), on=ConnectionError)
-    breaker.open()
-    return breaker
-
-
-def empty() -> Throttle:
-    """A throttle without a token."""
-    throttle = Throttle("1/hour")
-    assert throttle.try_acquire()
-    return throttle
-
-
-def settling() -> Throttle:
-    """A throttle without a token that corrects the cost by the result."""
-    throttle = Throttle("1/hour", settle=len)
-    assert throttle.try_acquire()
-    return throttle
-
-
-def full() -> Bulkhead:
-    """A bulkhead whose only place is taken."""
-    bulkhead = Bulkhead(1)
-    bulkhead._claim()
-    return bulkhead
-
-
-def at_its_limit() -> AdaptiveLimit:
-    """A limit that has been reached."""
-    limit = AdaptiveLimit(initial=1)
-    limit._claim()
-    return limit
-
-
-def holding_back() -> AdaptiveThrottle:
-    """An adaptive throttle that holds back what it can."""
-    throttle = AdaptiveThrottle(1, on=ConnectionError, minimum_calls=1, rng=lambda: 0.0)
-    use(throttle.call, down)
-    return throttle
-
-
-def shedding() -> LoadShedder:
-    """A shedder that sheds everybody."""
-
-    class Closed(Shedding):
-        def acquire(self, *_: object) -> int:
-            return -1
-
-    shedder = LoadShedder()
-    shedder._core = Closed(0.3)
-    return shedder
-
-
-GATES: dict[Callable[[], Any], type[Exception]] = {
-    opened: CircuitOpen,
-    ajar: CircuitOpen,
-    by_the_clock: CircuitOpen,
-    isolated: CircuitOpen,
-    timed: CircuitOpen,
-    empty: Throttled,
-    settling: Throttled,
-    full: BulkheadFull,
-    at_its_limit: LimitExceeded,
-    holding_back: Throttled,
-    shedding: LoadShed,
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("make", GATES, ids=lambda make: make.__name__)
-@every_colour
-async def test_a_gate_lets_everybody_pass(colour: Colour, make: Callable[[], Any], form: str) -> None:
-    """A gate that refuses calls passes them while disabled, takes no notice of how they end, and refuses them after."""
-    gate = make()
-    fetch = colour.function(["page", OSError("late"), "page"])
-    before = gate.snapshot()
-    async with disabled(gate):
-        assert await colour.call(gate, fetch, form=form) == (None if form == "guard" else "page") or form == "guard"
-        with pytest.raises(OSError, match="late"):
-            await colour.call(gate, fetch, form=form)
-        assert len(fetch.calls) == 2
-        assert gate.snapshot().keys() == before.keys()
-    with pytest.raises(GATES[make]):
-        await colour.call(gate, fetch, form=form)
-    assert len(fetch.calls) == 2
-    for counted in ("failures", "calls", "in_flight", "accepts"):
-        assert gate.snapshot().get(counted) == before.get(counted)
 
 
 @every_colour
@@ -398,69 +272,6 @@ async def test_keys_and_users_are_passed_by(colour: Colour) -> None:
 
 
 @every_colour
-async def test_a_call_under_way_is_settled(colour: Colour) -> None:
-    """A call let in before the block gives its place back inside it, and its failure counts."""
-    bulkhead, breaker = Bulkhead(1), CircuitBreaker(1, on=OSError)
-    with pytest.raises(OSError, match="late"):
-        async with colour.guard(bulkhead), colour.guard(breaker):
-            with disabled():
-                raise OSError("late")
-    assert bulkhead.snapshot()["in_flight"] == 0
-    block = disabled()
-    with pytest.raises(OSError, match="later"):
-        async with block, colour.guard(bulkhead):
-            raise OSError("later")
-    assert bulkhead.snapshot()["in_flight"] == 0
-    assert breaker.state is CircuitState.OPEN
-
-
-@pytest.mark.parametrize("make", GATES, ids=lambda make: make.__name__)
-@every_colour
-async def test_a_call_that_outlives_the_block_leaves_no_trace(colour: Colour, make: Callable[[], Any]) -> None:
-    """A call that began inside and ends after the block gives back no place that it never had."""
-    gate = make()
-    block = disabled(gate)
-    heard: list[Event] = []
-
-    def leave(*_: object) -> str:
-        block.__exit__(None, None, None)
-        return "page"
-
-    async def leave_async(*_: object) -> str:
-        return leave()
-
-    before = gate.snapshot()
-    block.__enter__()
-    stop = gate.listen(heard.append)
-    assert await colour.call(gate, leave_async if colour.is_async else leave) == "page"
-    stop()
-    for counted in ("failures", "calls", "in_flight", "accepts"):
-        assert gate.snapshot().get(counted) == before.get(counted)
-
-
-@pytest.mark.parametrize(
-    "trip", [2, FailureRate(0.5, calls=9), FailureRate(0.5, window=9), SlowRate(0.5, slower_than=1)]
-)
-@every_colour
-async def test_a_closed_circuit_counts_nothing(colour: Colour, trip: Any) -> None:
-    """Successes and failures that pass a closed circuit are in none of its counts."""
-    breaker = CircuitBreaker(trip, on=OSError)
-    fetch = colour.function(["page", OSError("down"), *["page"] * 3, OSError("down"), ...])
-    fetching = breaker(fetch)
-    assert await colour.invoke(fetching) == "page"
-    with pytest.raises(OSError, match="down"):
-        await colour.invoke(fetching)
-    before = breaker.snapshot()
-    with disabled(breaker):
-        for _ in range(3):
-            assert await colour.invoke(fetching) == "page"
-        for _ in range(5):
-            with pytest.raises(OSError, match="down"):
-                await colour.invoke(fetching)
-    assert breaker.snapshot() == before
-
-
-@every_colour
 async def test_what_is_in_a_store_is_not_asked_for(colour: Colour) -> None:
     """A policy whose state is in a store asks it nothing while disabled, and keeps to it again afterwards."""
     store = Moody(colour.clock.now)
@@ -524,195 +335,3 @@ def test_nothing_is_told() -> None:
         policy.call(str)
     stop()
     assert heard == []
-
-
-# --- which policies ---------------------------------------------------------------------------------------------------
-
-
-def test_all_of_them_and_those_built_inside() -> None:
-    """Without names every policy is disabled, also one that is built inside, and all are enabled afterwards."""
-    before = opened()
-    with disabled():
-        inside = opened()
-        replaced = before.replace()
-        replaced.open()
-        for breaker in (before, inside, replaced):
-            assert breaker.call(str) == ""
-    for breaker in (before, inside, replaced):
-        with pytest.raises(CircuitOpen):
-            breaker.call(str)
-
-
-def test_only_those_named() -> None:
-    """A policy that is not named stays in force, a replacement of one that is, too."""
-    named, other = opened(), opened()
-    with disabled(named):
-        assert named.call(str) == ""
-        fresh = named.replace()
-        fresh.open()
-        for breaker in (other, fresh, CircuitBreaker(1, on=ConnectionError)):
-            breaker.open()
-            with pytest.raises(CircuitOpen):
-                breaker.call(str)
-
-
-def test_a_pipeline_means_its_parts() -> None:
-    """The parts of a pipeline are disabled with it, those of pipelines inside it as well, and strangers are called."""
-
-    class Upper:
-        def bind(self, fn: Callable[..., str]) -> Callable[..., str]:
-            return lambda *args: fn(*args).upper()
-
-    breaker = opened()
-    pipeline: Pipeline[Any] = Pipeline(Retry(on=ConnectionError, backoff=0), Pipeline(breaker), Upper())
-    with disabled(pipeline):
-        assert pipeline.call(str, "a") == "A"
-        with pipeline.policies[1].guard():
-            pass
-        assert breaker.call(str) == ""
-
-
-@every_colour
-async def test_a_keyed_means_all_that_it_makes(colour: Colour) -> None:
-    """The policies of a `Keyed` are disabled with it, those made inside the block too, and all are enabled after it."""
-    hosts = Keyed(lambda host: CircuitBreaker(1, on=OSError), key="user", max_keys=2)
-    fetching = hosts(of_user(colour, colour.function([OSError("down"), ...])))
-    block = disabled(hosts)
-    for host in "ab":
-        hosts[host].open()
-    with block:
-        for host in "abc":
-            with pytest.raises(OSError, match="down"):
-                await colour.invoke(fetching, host)
-        assert hosts["c"].state is CircuitState.CLOSED
-        assert type(hosts.replace()) is Keyed
-    for host in "abc":
-        hosts[host].open()
-        with pytest.raises(CircuitOpen):
-            await colour.invoke(fetching, host)
-
-
-def test_blocks_nest_and_overlap() -> None:
-    """A policy is disabled while any block covers it, in whatever order blocks end."""
-    breaker, other = opened(), opened()
-    first, second, everyone = disabled(breaker), disabled(breaker, other), disabled()
-
-    def passing() -> list[bool]:
-        return [type(policy) is not CircuitBreaker for policy in (breaker, other)]
-
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert passing() == [True, True]
-    everyone.__enter__()
-    second.__exit__(None, None, None)
-    assert passing() == [True, True]
-    everyone.__exit__(None, None, None)
-    assert passing() == [False, False]
-
-
-def test_an_error_ends_the_block_too() -> None:
-    """Policies are enabled when the body raised."""
-    breaker = opened()
-    with pytest.raises(ConnectionError), disabled(breaker):
-        breaker.call(down)
-    with pytest.raises(CircuitOpen):
-        breaker.call(str)
-
-
-def test_a_block_is_entered_once() -> None:
-    """A second entry is an error that says what to write, and changes nothing."""
-    block = disabled(opened())
-    with block:
-        pass
-    with pytest.raises(RuntimeError, match="entered once"), block:
-        pass
-
-
-def test_only_policies_can_be_named() -> None:
-    """What is no policy, or one of an unknown kind, is a TypeError that names it."""
-
-    class Stranger(Policy[Any]):
-        def __repr__(self) -> str:
-            return "Stranger()"
-
-    wrong: Any = down
-    with pytest.raises(TypeError, match="takes policies, got <function down"):
-        disabled(wrong)
-    with pytest.raises(TypeError, match="unknown kind"):
-        disabled(Stranger())
-
-
-def test_a_disabled_policy_is_still_itself() -> None:
-    """Name, representation, class by name, state by hand and `reset_all` are those of the policy."""
-
-    class Ours(CircuitBreaker):
-        pass
-
-    breaker = Ours(1, on=ConnectionError, name="ours", clock=VirtualClock())
-    said = repr(breaker)
-    with disabled():
-        assert repr(breaker) == said
-        assert breaker.name == "ours"
-        assert isinstance(breaker, Ours)
-        assert type(breaker.replace(name="next")).__name__ == "Ours"
-        breaker.open()
-        assert breaker.state is CircuitState.OPEN
-        reset_all()
-        assert breaker.state is CircuitState.CLOSED
-        breaker.open()
-    assert type(breaker) is Ours
-    with pytest.raises(CircuitOpen):
-        breaker.call(str)
-
-
-def test_blocks_begin_and_end_beside_calls() -> None:
-    """Threads that call while blocks come and go lose no place, and see no error but those of their policies."""
-    bulkhead, limit = Bulkhead(2), AdaptiveLimit(initial=2)
-    policy = Pipeline(Retry(on=OSError, backoff=0), bulkhead, limit, Throttle("2/s"), CircuitBreaker(5, on=OSError))
-    ended, strange = threading.Event(), []
-
-    @policy
-    def flaky(number: int) -> int:
-        if number % 3:
-            return number
-        raise OSError
-
-    def caller() -> None:
-        number = 0
-        while not ended.is_set():
-            number += 1
-            try:
-                flaky(number)
-            except (OSError, Rejected):
-                pass
-            except BaseException as error:
-                strange.append(error)
-
-    threads = [threading.Thread(target=caller) for _ in range(4)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for _ in range(300):
-            with disabled(policy), disabled():
-                pass
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-        sys.setswitchinterval(interval)
-    assert strange == []
-    assert bulkhead.snapshot()["in_flight"] == limit.snapshot()["in_flight"] == 0
-
-
-def test_a_call_on_another_thread_follows() -> None:
-    """The block is for the whole process."""
-    breaker, outcomes = opened(), []
-    call = breaker(lambda: outcomes.append("passed"))
-    with disabled(breaker):
-        thread = threading.Thread(target=call)
-        thread.start()
-        thread.join()
-    assert outcomes == ["passed"]

@@ -1,22 +1,18 @@
-"""The explorer of interleavings: what it finds, how it says so, and what it makes of our own policies."""
+"""The explorer of interleavings: what it finds, and how it says so."""
 
 from __future__ import annotations
 
 import gc
-import importlib.util
 import queue
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from threading import Lock
 from typing import Any
 
 import pytest
 
-from resilience import Bulkhead, BulkheadFull, CircuitBreaker, CircuitOpen, RetryBudget, Throttle
-from resilience.policies import _quick
-from resilience.testing import VirtualClock, _cooperative_turns
+from resilience.testing import _cooperative_turns
 from resilience.testing.interleave_threads import Deadlock, InterleavingError, interleave
 
 RUNS = 1_000
@@ -259,175 +255,3 @@ def test_bad_parameters_are_named(callables: list[Any], options: Any, error: typ
     """A parameter that breaks its rule is an error with the parameter, the rule and the value."""
     with pytest.raises(error, match=says):
         interleave(*callables, **options)
-
-
-# --- our own policies -------------------------------------------------------------------------------------------------
-
-
-class NoLock:
-    """What a policy has if somebody forgets its lock."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def locked(self) -> bool:
-        return False
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take nothing, as before a fork."""
-        return True
-
-    def release(self) -> None:
-        """Give nothing back."""
-
-
-class Use:
-    """Three callers at once of a policy that has room for fewer."""
-
-    room = 1
-
-    def __init__(self) -> None:
-        self.clock = VirtualClock()
-        self.policy = self.build()
-        self.inside = 0
-        self.most = 0
-        self.granted: list[None] = []
-
-    def build(self) -> Any:
-        raise NotImplementedError
-
-    def unlock(self) -> Any:
-        self.policy._lock = NoLock()
-        return self
-
-    def body(self) -> None:
-        # Two calls can only be seen together if each leaves the other the time to come.
-        self.inside += 1
-        self.most = max(self.most, self.inside)
-        self.policy.snapshot()
-        self.inside -= 1
-
-    def call(self) -> None:
-        raise NotImplementedError
-
-    def kept(self) -> bool:
-        return len(self.granted) == self.room
-
-
-class UseOfBulkhead(Use):
-    def build(self) -> Any:
-        return Bulkhead(1)
-
-    def call(self) -> None:
-        with suppress(BulkheadFull):
-            self.policy.call(self.body)
-
-    def kept(self) -> bool:
-        return self.most == 1 and self.policy.snapshot()["in_flight"] == 0
-
-
-class UseOfBreaker(Use):
-    def build(self) -> Any:
-        breaker = CircuitBreaker(1, on=OSError, cooldown=1, clock=self.clock)
-        breaker.open()
-        self.clock.advance(1)
-        return breaker
-
-    def call(self) -> None:
-        with suppress(OSError, CircuitOpen):
-            self.policy.call(self.fail)
-
-    def fail(self) -> None:
-        self.granted.append(None)
-        raise OSError
-
-
-class UseOfThrottle(Use):
-    room = 2
-
-    def build(self) -> Any:
-        return Throttle("2/s", clock=self.clock)
-
-    def call(self) -> None:
-        if self.policy.try_acquire():
-            self.granted.append(None)
-
-
-class UseOfBudget(Use):
-    room = 2
-    kind: type[RetryBudget] = RetryBudget
-
-    def build(self) -> Any:
-        return self.kind(0, per_second=0, capacity=2, clock=self.clock)
-
-    def call(self) -> None:
-        if self.policy.withdraw():
-            self.granted.append(None)
-
-
-class HastyBudget(RetryBudget):
-    """Looks, and then takes; straight lines both, with a call between them."""
-
-    def _take(self) -> bool:
-        if self._bucket.level(self._clock.now()) < 1.0:
-            return False
-        self._bucket._spent += 1.0
-        return True
-
-
-class UseOfHastyBudget(UseOfBudget):
-    kind = HastyBudget
-
-
-@pytest.fixture
-def locked_forms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The forms with a lock, of the policies that have one without where there is a GIL."""
-    monkeypatch.setattr(Throttle, "_take_quickly", _quick.take_locked)
-    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    spec = importlib.util.find_spec("resilience.policies.budget")
-    assert spec is not None
-    assert spec.loader is not None
-    budget = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(budget)
-    monkeypatch.setattr(UseOfBudget, "kind", budget.RetryBudget)
-
-
-SHELLS = [UseOfBulkhead, UseOfBreaker, UseOfThrottle, UseOfBudget]
-
-
-@pytest.mark.usefixtures("locked_forms")
-@pytest.mark.parametrize("use", SHELLS)
-def test_no_policy_lets_in_too_many(use: type[Use]) -> None:
-    """In no order of three callers does a policy admit more, or fewer, than it has room for."""
-    assert interleave(use.call, use.call, use.call, setup=use, check=use.kept, runs=200) > 50
-
-
-@pytest.mark.usefixtures("locked_forms")
-@pytest.mark.parametrize("use", SHELLS)
-def test_a_policy_without_its_lock_is_found_out(use: type[Use]) -> None:
-    """The same exploration finds the race when the lock is taken away, and its schedule brings it back."""
-
-    def setup() -> Any:
-        return use().unlock()
-
-    failure = found(use.call, use.call, use.call, setup=setup, check=use.kept)
-    for _ in range(3):
-        with pytest.raises(InterleavingError):
-            interleave(use.call, use.call, use.call, setup=setup, check=use.kept, schedule=failure.schedule)
-
-
-@pytest.mark.skipif(not getattr(sys, "_is_gil_enabled", lambda: True)(), reason="these forms are for the GIL")
-@pytest.mark.parametrize("use", [UseOfThrottle, UseOfBudget])
-def test_the_forms_without_a_lock_are_whole_with_the_gil(use: type[Use]) -> None:
-    """Switched where the GIL may switch, the forms without a lock admit exactly what there is room for."""
-    assert interleave(use.call, use.call, use.call, setup=use, check=use.kept, runs=200, gil=True) > 20
-
-
-def test_a_form_without_a_lock_that_looks_before_it_takes_is_found_out() -> None:
-    """A planted check-then-act in the form without a lock is found where only the GIL may switch."""
-    use = UseOfHastyBudget
-    failure = found(use.call, use.call, use.call, setup=use, check=use.kept, gil=True)
-    for _ in range(100):
-        with pytest.raises(InterleavingError):
-            interleave(use.call, use.call, use.call, setup=use, check=use.kept, gil=True, schedule=failure.schedule)

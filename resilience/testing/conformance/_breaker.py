@@ -1,4 +1,4 @@
-"""The laws of a circuit breaker, B1 to B5, over random interleavings; B6 is for the explorer of threads.
+"""The laws of a circuit breaker, B1 to B5, over random interleavings; B6 is in `_breaker_snapshot`.
 
 The model here knows no window and no rate: what opens a closed circuit is the policy's own affair. It follows the state
 that the policy says it has, and holds against it who may come in, what an ending may do, and when time may do

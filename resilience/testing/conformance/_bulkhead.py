@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from resilience.testing.clock import VirtualClock
-from resilience.testing.conformance._line import Waiter, on_a_loop, settle
+from resilience.testing.conformance._line import stage_of
 from resilience.testing.conformance._search import Broken
 from resilience.testing.conformance._subject import CANCELLED, Flight, bound, build, fact
 
@@ -13,11 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
+    from typing import Any
 
+    from resilience.testing.conformance._line import Gate, Stage, Waiter
     from resilience.testing.conformance._search import Step
     from resilience.testing.conformance._subject import Make
 
-__all__ = ["BulkheadFacts", "drawn", "play", "play_async"]
+__all__ = ["BulkheadFacts", "drawn", "play", "play_in_line"]
 
 LIMIT = "limit: never more than `limit` calls in flight"
 REFUSAL = "refusal: a call is refused only where the limit is reached and the queue is full"
@@ -108,40 +108,37 @@ def _outcome(ending: str) -> object:
     return {"ok": "ok", "fail": ConnectionError("down"), "cancel": CANCELLED}[ending]
 
 
-# --- tasks ------------------------------------------------------------------------------------------------------------
+# --- those who wait ---------------------------------------------------------------------------------------------------
 
 
-def play_async(facts: BulkheadFacts, script: Sequence[Step]) -> None:
-    """Play one script of tasks.
+def play_in_line(facts: BulkheadFacts, colour: str, script: Sequence[Step]) -> None:
+    """Play one script of tasks of asyncio or trio, or of threads.
 
     Raises:
         Broken: a law is.
     """
+    stage = stage_of(colour)
 
     async def main() -> None:
-        room = _Room(facts)
-        try:
-            for step in (*script, ("settle",)):
-                await room.do(step)
-            await room.empty()
-        finally:
-            for waiter in room.everybody:
-                waiter.cancel()
-            await asyncio.gather(*(waiter.task for waiter in room.everybody), return_exceptions=True)
+        room = _Room(facts, stage)
+        for step in (*script, ("settle",)):
+            await room.do(step)
+        await room.empty()
 
-    on_a_loop(main)
+    stage.run(main)
 
 
 class _Room:
     """A bulkhead, who is inside, and who waits."""
 
-    def __init__(self, facts: BulkheadFacts) -> None:
+    def __init__(self, facts: BulkheadFacts, stage: Stage) -> None:
         self.facts = facts
-        self.policy = build(facts.make, VirtualClock())
+        self.stage = stage
+        self.policy = build(facts.make, stage.clock)
         self.log: list[str] = []
         self.everybody: list[Waiter] = []
         self.line: list[Waiter] = []
-        self.inside: dict[str, asyncio.Future[object]] = {}
+        self.inside: dict[str, Gate] = {}
         self.only_comers = True
         self.waited: set[str] = set()
         self.entered: list[str] = []
@@ -150,16 +147,16 @@ class _Room:
         facts = self.facts
         match step:
             case ("come",):
-                self.come()
+                await self.come()
             case ("fill",):
                 for _ in range(facts.limit + facts.queue - len(self.inside) - len(self.line)):
-                    self.come()
+                    await self.come()
                 await self.settle()
             case ("end", int(place), ending) if self.inside:
                 name = list(self.inside)[place % len(self.inside)]
                 self.log.append(f"{name}.end({ending!r})")
                 self.end(name, ending)
-            case ("cancel", int(place)) if self.line:
+            case ("cancel", int(place)) if self.line and self.stage.is_async:
                 waiter = self.line[place % len(self.line)]
                 self.log.append(f"{waiter.name}.cancel()    # while it waits")
                 waiter.cancel()
@@ -172,47 +169,55 @@ class _Room:
                 await self.do(("cancel", 0))
             case ("tick",):
                 self.log.append("tick()    # one turn of the loop")
-                await asyncio.sleep(0)
+                await self.stage.tick()
             case ("settle",):
                 await self.settle()
             case _:
                 pass
 
-    def come(self) -> None:
+    async def come(self) -> None:
         name = f"call_{len(self.everybody) + 1}"
         self.log.append(f"{name} = come()")
 
-        async def inside(*_: object) -> object:
+        def enter() -> Any:
             self.entered.append(name)
-            self.inside[name] = end = asyncio.get_running_loop().create_future()
+            self.inside[name] = gate = self.stage.gate()
             if len(self.inside) > self.facts.limit:
                 self.broken(LIMIT, f"{len(self.inside)} calls in flight, limit is {self.facts.limit}")
+            return gate
+
+        def inside(*_: object) -> object:
             try:
-                return await end
+                return enter().wait()
             finally:
                 self.inside.pop(name, None)
 
-        waiter = Waiter(name, bound(self.policy, inside))
+        async def inside_async(*_: object) -> object:
+            try:
+                return await enter().wait()
+            finally:
+                self.inside.pop(name, None)
+
+        waiter = self.stage.come(name, bound(self.policy, inside_async if self.stage.is_async else inside))
         self.everybody.append(waiter)
         self.line.append(waiter)
+        await self.stage.arrive()
 
     def end(self, name: str, ending: str) -> None:
-        waiter = next(each for each in self.everybody if each.name == name)
         outcome = _outcome(ending)
         self.only_comers = False
-        future = self.inside[name]
-        if outcome is CANCELLED:
-            waiter.cancel()
-        elif future.done():
-            return
-        elif isinstance(outcome, Exception):
-            future.set_exception(outcome)
+        gate = self.inside[name]
+        if outcome is not CANCELLED:
+            gate.end(outcome)
+        elif self.stage.is_async:
+            next(each for each in self.everybody if each.name == name).cancel()
         else:
-            future.set_result(outcome)
+            # What ends a generator is the nearest thing to a cancellation that plain code has.
+            gate.end(GeneratorExit())
 
     async def settle(self) -> None:
         """Let everybody come as far as they can, and look."""
-        await settle()
+        await self.stage.settle()
         for waiter in self.everybody:
             if isinstance(waiter.refused, Broken):
                 raise waiter.refused
@@ -220,11 +225,11 @@ class _Room:
         self.entered.clear()
         self.log.append(f"settle()    # let in: {', '.join(came) or 'nobody'}")
         refused = [waiter for waiter in self.line if waiter.refused is not None and waiter.name not in came]
-        self.line = [waiter for waiter in self.line if not waiter.task.done() and waiter.name not in self.inside]
+        self.line = [waiter for waiter in self.line if not waiter.done and waiter.name not in self.inside]
         order = [_number(name) for name in came]
         # Who finds a place on coming may pass one who was called and has not had a turn yet; two who waited may not.
         waited = [_number(name) for name in came if name in self.waited]
-        if waited != sorted(waited):
+        if self.stage.in_order and waited != sorted(waited):
             self.broken(FIFO, f"{', '.join(came)} came in in this order")
         waiting = [_number(waiter.name) for waiter in self.line]
         if order and waiting and min(waiting) < max(order):
@@ -251,8 +256,8 @@ class _Room:
             if not self.inside and self.line and len(self.line) == before:
                 self.broken(PLACE, f"{self.line[0].name} waits for ever")
         for _ in range(self.facts.limit):
-            self.come()
-        await settle()
+            await self.come()
+        await self.stage.settle()
         if len(self.inside) < self.facts.limit:
             self.broken(PLACE, f"all have left, and only {len(self.inside)} of {self.facts.limit} places are free")
 

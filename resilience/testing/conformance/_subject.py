@@ -15,6 +15,7 @@ import asyncio
 import inspect
 import threading
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from resilience.errors import BulkheadFull
 from resilience.policies._base import Policy
@@ -30,6 +31,7 @@ __all__ = [
     "CANCELLED",
     "COLOURS",
     "PATIENCE",
+    "RUNTIMES",
     "Flight",
     "bound",
     "build",
@@ -42,6 +44,7 @@ __all__ = [
     "is_ours",
     "matching",
     "own_loop",
+    "runtimes_of",
     "unmatched",
 ]
 
@@ -52,6 +55,7 @@ MOST_TURNS = 1000
 """The same for tasks, in turns of the loop."""
 
 COLOURS = ("sync", "async")
+RUNTIMES = ("sync", "async", "trio")
 CANCELLED = object()
 """The outcome of a call whose caller goes away."""
 
@@ -111,14 +115,34 @@ def colours_of(policy: Any, given: Sequence[str] | None) -> tuple[str, ...]:
         ValueError: a name is neither "sync" nor "async".
     """
     if given is not None:
-        if not given or set(given) - set(COLOURS):
-            raise ValueError(f"colours must be some of {COLOURS}, got {given!r}")
-        return tuple(given)
+        return _known(given, COLOURS)
     if is_ours(policy):
         return COLOURS
     # Something that decorates may take either kind of function, or claim to; the plain kind is the safe guess.
     plain = hasattr(policy, "call") or hasattr(policy, "bind") or callable(policy)
     return ("sync",) * plain + ("async",) * hasattr(policy, "call_async")
+
+
+def runtimes_of(policy: Any, given: Sequence[str] | None, guess: Sequence[str]) -> tuple[str, ...]:
+    """Where to have callers wait: "sync" for threads, "async" for asyncio, "trio".
+
+    Of a policy of somebody else's it is not known whether its threads wait by the clock that it was given, nor whether
+    its coroutines are at home on trio, so where nobody says, it is `guess`.
+
+    Raises:
+        ValueError: a name is none of these.
+    """
+    if given is not None:
+        return _known(given, RUNTIMES)
+    if not is_ours(policy):
+        return tuple(guess)
+    return RUNTIMES if find_spec("trio") else COLOURS
+
+
+def _known(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    if not given or set(given) - set(names):
+        raise ValueError(f"colours must be some of {names}, got {given!r}")
+    return tuple(given)
 
 
 def bound(policy: Any, fn: Callable[..., Any]) -> Callable[..., Any]:

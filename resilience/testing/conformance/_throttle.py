@@ -69,6 +69,7 @@ class ThrottleFacts:
         self.reserves = callable(getattr(policy, "reserve", None))
         line = getattr(policy, "acquire_async", None)
         self.waits = line is not None and "max_wait" in inspect.signature(line).parameters
+        self.blocks = bool(self.at_once)
         if not self.forms:
             self.forms = ["call"]
 

@@ -7,12 +7,10 @@ gone away and is still counted shows as somebody who comes through late.
 
 from __future__ import annotations
 
-import asyncio
 from fractions import Fraction
 from math import nextafter
 
-from resilience.testing.clock import VirtualClock
-from resilience.testing.conformance._line import Waiter, on_a_loop, settle
+from resilience.testing.conformance._line import stage_of
 from resilience.testing.conformance._search import Broken
 from resilience.testing.conformance._subject import build
 from resilience.testing.conformance._throttle import Level
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Sequence
 
+    from resilience.testing.conformance._line import Stage, Waiter
     from resilience.testing.conformance._search import Step
     from resilience.testing.conformance._throttle import ThrottleFacts
 
@@ -53,31 +52,28 @@ def drawn(facts: ThrottleFacts) -> Callable[[random.Random], Step]:
     return draw
 
 
-def play(facts: ThrottleFacts, script: Sequence[Step]) -> None:
-    """Play one script of tasks.
+def play(facts: ThrottleFacts, colour: str, script: Sequence[Step]) -> None:
+    """Play one script of tasks of asyncio or trio, or of threads.
 
     Raises:
         Broken: a law is.
     """
+    stage = stage_of(colour)
 
     async def main() -> None:
-        line = _Line(facts)
-        try:
-            for step in script:
-                await line.do(step)
-        finally:
-            for waiter in line.everybody:
-                waiter.cancel()
-            await asyncio.gather(*(waiter.task for waiter in line.everybody), return_exceptions=True)
+        line = _Line(facts, stage)
+        for step in script:
+            await line.do(step)
 
-    on_a_loop(main)
+    stage.run(main)
 
 
 class _Line:
     """A throttle and who waits at it, as it should be and as it is."""
 
-    def __init__(self, facts: ThrottleFacts) -> None:
-        self.clock = VirtualClock()
+    def __init__(self, facts: ThrottleFacts, stage: Stage) -> None:
+        self.stage = stage
+        self.clock = stage.clock
         self.policy = build(facts.make, self.clock)
         self.costs = facts.costs
         self.key = {} if facts.keys[0] is None else {"key": facts.keys[0]}
@@ -85,6 +81,7 @@ class _Line:
         self.slowest = min(level.per_second for level in self.levels)
         self.log: list[str] = []
         self.everybody: list[Waiter] = []
+        self.at: dict[str, float] = {}
         self.cost: dict[str, float] = {}
         self.waiting: list[Waiter] = []
         self.through: list[str] = []
@@ -94,42 +91,54 @@ class _Line:
     async def do(self, step: Step) -> None:
         match step:
             case ("come", cost):
-                self.come(cost)
+                await self.come(cost)
             case ("empty", cost):
                 for _ in range(3):
-                    self.come(cost)
-            case ("cancel", place) if self.waiting:
+                    await self.come(cost)
+            case ("cancel", place) if self.waiting and self.stage.is_async:
                 waiter = self.waiting.pop(place % len(self.waiting))
                 self.log.append(f"{waiter.name}.cancel()")
                 waiter.cancel()
                 self.somebody_left = True
             case ("pass", seconds):
                 self.log.append(f"{seconds!r} s pass")
-                await self.clock.sleep_async(seconds)
+                await self.stage.pass_by(seconds)
             case _:
                 return
-        await settle()
+        await self.stage.settle()
         self.judge()
 
-    def come(self, cost: float) -> None:
+    async def come(self, cost: float) -> None:
         name = f"call_{len(self.everybody) + 1}"
-        self.log.append(f"{name} = acquire_async(cost={cost!r})    # at {self.clock.now()!r}")
+        form = "acquire_async" if self.stage.is_async else "acquire"
+        self.log.append(f"{name} = {form}(cost={cost!r})    # at {self.clock.now()!r}")
+        options = {**({"cost": cost} if self.costs else {}), **self.key, "max_wait": LONG}
 
-        async def ask() -> None:
-            await self.policy.acquire_async(**({"cost": cost} if self.costs else {}), **self.key, max_wait=LONG)
+        def ask() -> None:
+            self.policy.acquire(**options)
+            self.at[name] = self.clock.now()
+            self.through.append(name)
+
+        async def ask_async() -> None:
+            await self.policy.acquire_async(**options)
+            self.at[name] = self.clock.now()
             self.through.append(name)
 
         if not self.waiting:
             for level in self.levels:
                 level.fill(self.clock.now())
-        waiter = Waiter(name, ask)
+        waiter = self.stage.come(name, ask_async if self.stage.is_async else ask)
         self.cost[name] = cost
         self.everybody.append(waiter)
         self.waiting.append(waiter)
+        await self.stage.arrive()
 
     def judge(self) -> None:
         """Let the line go on as it should, and compare."""
         now = self.clock.now()
+        if not self.stage.in_order:
+            # Of those who were let go in one moment, none is before the others.
+            self.through.sort(key=lambda name: (self.at[name], int(name.removeprefix("call_"))))
         while self.waiting:
             first = self.waiting[0]
             cost = self.cost[first.name]
