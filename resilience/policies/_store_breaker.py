@@ -1,7 +1,11 @@
 """A breaker whose circuit is in a store.
 
 What the end of a call means is judged here as ever; the circuit that hears of it is shared. So ten processes learn of
-an outage together, and after it one of them sends the trial. A call costs two questions, one before and one after.
+an outage together, and after it one of them sends the trial.
+
+A call costs two questions, one before and one after. But where failures in a row are what trips, and the store knew of
+none when the call began, one that ends well has nothing to say: a success may count from any moment between the begin
+and the end of its call, and from the begin it changes nothing.
 
 The permit says whose it is: the store's, that of the local circuit that stands in for it during an outage, or nobody's.
 So a call that began under the one and ends under the other changes nothing that it does not belong to. The local
@@ -84,6 +88,8 @@ class SharedBreaker(StoreCircuit):
         if seen.answer >= 0:
             if seen.state is CircuitState.HALF_OPEN:
                 self._trials.add(seen.answer)
+            elif self._in_a_row and not seen.counts[0]:
+                self._calm = seen.answer
             return seen.answer * 3 + _SHARED
         if self._channel.heard:
             reason = "ramp" if seen.state is CircuitState.CLOSED else seen.state.value
@@ -102,21 +108,22 @@ class SharedBreaker(StoreCircuit):
         untold = self._judgements.untold
         if whose == _LOCAL:
             super()._settle(number, verdict, elapsed, reason, hint)
+        elif whose == _SHARED and number == self._calm and verdict is not FAILURE:
+            if verdict is SUCCESS and self._channel.heard:
+                self._send(CallSucceeded, attempts=1)
         elif whose == _SHARED and untold is not None:
             untold.append((number, verdict, elapsed, reason, hint))
         elif whose == _SHARED:
-            self._before_settling(number, verdict, reason)
-            seen = self._ask_store("settle", number, _CODES[verdict], elapsed, hint)
+            self._trials.discard(number)
+            told = reason if verdict is FAILURE else None
+            seen = self._ask_store("settle", number, _CODES[verdict], elapsed, hint, reason=told)
             self._settled(seen, verdict, elapsed, reason)
-
-    def _before_settling(self, number: int, verdict: Verdict, reason: tuple[str, str] | None) -> None:
-        self._trials.discard(number)
-        if reason is not None and verdict is FAILURE:
-            # Before, since the event of an opening tells it.
-            self._last_error = reason
 
     def _settled(self, seen: Seen | None, verdict: Verdict, elapsed: float, reason: tuple[str, str] | None) -> None:
         if seen is None:
+            if reason is not None and verdict is FAILURE:
+                with self._lock:
+                    self._last_error = reason
             if self._link.on_error == "local" and self._alone():
                 super()._settle(self._circuit.generation, verdict, elapsed, reason)
         elif self._channel.heard:
@@ -134,9 +141,10 @@ class SharedBreaker(StoreCircuit):
         finally:
             untold, judgements.untold = judgements.untold, outer
             for number, verdict, elapsed, reason, hint in untold:
-                self._before_settling(number, verdict, reason)
+                self._trials.discard(number)
                 given = (number, _CODES[verdict], elapsed, hint)
-                seen = await shielded(partial(self._ask_store_async, "settle", *given))
+                told = reason if verdict is FAILURE else None
+                seen = await shielded(partial(self._ask_store_async, "settle", *given, reason=told))
                 self._settled(seen, verdict, elapsed, reason)
 
     async def _returned_async(self, permit: int, result: object, started: float) -> None:
@@ -187,22 +195,31 @@ class SharedBreaker(StoreCircuit):
 
     def snapshot(self) -> dict[str, Any]:
         """The present state as plain values, ready for JSON, from memory: what the store said last."""
+        return {**super().snapshot(), "shared": True, "store_lost": self._link.lost}
+
+    def _view(self, circuit: Circuit, now: float) -> dict[str, Any] | None:
         seen = self._seen
-        view = super().snapshot()
-        if seen is not None and not self._carries:
-            failures, calls = seen.counts
-            view |= {"state": seen.state.value, "since": seen.since, "failures": failures, "calls": calls}
-            wait = None
-            if seen.retry_after is not None:
-                wait = max(0.0, seen.retry_after - (self._clock.now() - seen.learnt))
-            view |= {"trials": seen.trials, "retry_after": wait}
-        return {**view, "shared": True, "store_lost": self._link.lost}
+        if seen is None or self._carries:
+            return super()._view(circuit, now)
+        failures, calls = seen.counts
+        wait = None
+        if seen.retry_after is not None:
+            wait = max(0.0, seen.retry_after - max(0.0, now - seen.learnt))
+        return {
+            "state": seen.state.value,
+            "since": seen.since,
+            "failures": failures,
+            "calls": calls,
+            "trials": seen.trials,
+            "retry_after": wait,
+            "last_error": None if self._last_error is None else list(self._last_error),
+        }
 
     def _at_rest(self) -> bool:
         return not self._trials and super()._at_rest()
 
     def _freeze(self) -> dict[str, Any]:
-        return {**super()._freeze(), "_seen": self._seen}
+        return {**super()._freeze(), "_seen": self._seen, "_calm": -1}
 
     def _after_fork(self) -> None:
         super()._after_fork()

@@ -11,6 +11,7 @@ import threading
 
 from resilience.core.breaker import CircuitState
 from resilience.core.cooldown import measure
+from resilience.core.trip import Consecutive
 from resilience.events import CircuitClosed, CircuitHalfOpened, CircuitIsolated, CircuitOpened, LeaseTooShort
 from resilience.policies._gate import ASK
 from resilience.policies._store_link import StoreLink
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from resilience.policies._store_words import OnStoreError
     from resilience.stores import Store, Word
 
-    Judged = tuple[int, Verdict, float, tuple[str, str] | None, float]
+    Reason = tuple[str, str] | None
+    Judged = tuple[int, Verdict, float, Reason, float]
 
 __all__ = ["Seen", "StoreCircuit"]
 
@@ -85,27 +87,39 @@ class Seen:
 class StoreCircuit(CircuitBreaker):
     """The inner half of `SharedBreaker`."""
 
-    __slots__ = ("_carries", "_dropped", "_judgements", "_link", "_seen", "_trials")
+    __slots__ = ("_calm", "_carries", "_dropped", "_in_a_row", "_judgements", "_link", "_seen", "_trials")
 
     def _join_store(self, store: Store, name: str | None, terms: Sequence[Word], on_error: OnStoreError) -> None:
         self._link = StoreLink(store, "breaker", check_store("CircuitBreaker", store, name), terms, on_error, _read)
         self._seen: Seen | None = None
+        self._in_a_row = all(isinstance(trip, Consecutive) for trip in self._circuit.trips)
+        self._calm = -1
         self._carries = False
         self._judgements = _Judgements()
         self._trials: set[int] = set()
         self._dropped: collections.deque[int] = collections.deque()
 
     def _publish(self) -> None:
-        super()._publish()
-        self._permit, self._clean, self._steady, self._window = ASK, _TELL_ALL, _TELL_ALL, None
+        # Not even for a moment what the base would publish: whoever reads without the lock would pass by the store.
+        self._permit, self._clean, self._steady = ASK, _TELL_ALL, _TELL_ALL
+        self._shut = self._window = self._watches = None
+        circuit = self._circuit
+        if self._channel.heard:
+            for previous, state in circuit.changes:
+                self._put_transition(previous, state)
+            if circuit.short_leases:
+                self._put(LeaseTooShort, lease=circuit.lease)
+        circuit.changes.clear()
+        circuit.short_leases = False
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def _ask_store(self, verb: str, *given: Word) -> Seen | None:
+    def _ask_store(self, verb: str, *given: Word, reason: Reason = None) -> Seen | None:
         answer = self._link.ask(self, verb, given)
         if answer is None:
+            self._calm = -1
             return None
-        seen = first = self._learn(answer)
+        seen = first = self._learn(answer, reason)
         while seen.opening:
             answer = self._link.ask(self, "tell", [seen.opening, seen.before, self._cooldown_of(seen)])
             if answer is None:
@@ -114,11 +128,12 @@ class StoreCircuit(CircuitBreaker):
         seen.answer = first.answer
         return seen
 
-    async def _ask_store_async(self, verb: str, *given: Word) -> Seen | None:
+    async def _ask_store_async(self, verb: str, *given: Word, reason: Reason = None) -> Seen | None:
         answer = await self._link.ask_async(self, verb, given)
         if answer is None:
+            self._calm = -1
             return None
-        seen = first = self._learn(answer)
+        seen = first = self._learn(answer, reason)
         while seen.opening:
             answer = await self._link.ask_async(self, "tell", [seen.opening, seen.before, self._cooldown_of(seen)])
             if answer is None:
@@ -132,13 +147,17 @@ class StoreCircuit(CircuitBreaker):
             return self._first
         return measure(self._backoff, seen.opening, seen.before, self._rng())
 
-    def _learn(self, seen: Seen) -> Seen:
+    def _learn(self, seen: Seen, reason: Reason = None) -> Seen:
         now = self._clock.now()
         # By the clock here: the readings of the other mean nothing to anybody else.
         seen.learnt = now
         seen.since = None if seen.since is None else now + seen.since
         with self._lock:
             self._seen = seen
+            self._calm = -1
+            if reason is not None:
+                # Before the events, since that of an opening tells it.
+                self._last_error = reason
             if self._carries:
                 self._carries = False
                 self._circuit.reset(now)

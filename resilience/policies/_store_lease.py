@@ -12,7 +12,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import TypeAlias
 
     from resilience.core.ledger import Claim
@@ -29,39 +28,37 @@ class Leases:
         tokens: tokens of one lease, about.
         seconds: how long what is left of one may be used.
         most: leases held at a time.
+
+    Attributes:
+        held: the leases, by key and priority. To look one up needs no lock.
     """
 
-    __slots__ = ("_held", "_most", "_seconds", "_tokens", "_under_way")
+    __slots__ = ("_most", "_seconds", "_tokens", "_under_way", "held")
 
     def __init__(self, tokens: int, seconds: float, most: int) -> None:
         self._tokens = tokens
         self._seconds = seconds
         self._most = most
-        self._held: dict[Slot, Lease] = {}
+        self.held: dict[Slot, Lease] = {}
         self._under_way: set[Slot] = set()
 
     def take(self, claim: Claim, now: float) -> bool:
         """Serve a claim from what is held."""
-        lease = self._held.get((claim.key, claim.rank))
+        lease = self.held.get((claim.key, claim.rank))
         if lease is None or lease.costs != claim.costs:
             return False
         if not lease.calls or now >= lease.ends:
-            del self._held[claim.key, claim.rank]
+            del self.held[claim.key, claim.rank]
             return False
         lease.calls -= 1
         claim.marks = lease.marks
         return True
 
-    def find(self, key: object, costs: Sequence[float] | None, rank: int, now: float) -> Lease | None:
-        """What is held for such calls. Reads only, so it needs no lock."""
-        lease = self._held.get((key, rank))
-        return lease if lease is not None and lease.costs is costs and now < lease.ends else None
-
     def begin(self, claim: Claim) -> int:
         """How many calls' worth to ask for. More than one is a lease, to be ended."""
         slot = (claim.key, claim.rank)
         calls = int(self._tokens // max(claim.costs))
-        if calls < 2 or slot in self._held or slot in self._under_way or len(self._held) >= self._most:
+        if calls < 2 or slot in self.held or slot in self._under_way or len(self.held) >= self._most:
             return 1
         self._under_way.add(slot)
         return calls
@@ -71,18 +68,18 @@ class Leases:
         slot = (claim.key, claim.rank)
         self._under_way.discard(slot)
         if calls > 0:
-            self._held[slot] = Lease(claim, calls, now + self._seconds)
+            self.held[slot] = Lease(claim, calls, now + self._seconds)
 
     def sweep(self, now: float) -> None:
         """Give up what is too old, where there is no room for more."""
-        if len(self._held) >= self._most:
-            for slot in [slot for slot, lease in self._held.items() if now >= lease.ends or not lease.calls]:
-                del self._held[slot]
+        if len(self.held) >= self._most:
+            for slot in [slot for slot, lease in self.held.items() if now >= lease.ends or not lease.calls]:
+                del self.held[slot]
 
     def forget(self, key: object) -> None:
         """Give up what is held for one key."""
-        for slot in [slot for slot in self._held if slot[0] == key]:
-            del self._held[slot]
+        for slot in [slot for slot in self.held if slot[0] == key]:
+            del self.held[slot]
 
     def emptied(self) -> Leases:
         """The same, with nothing held."""
@@ -91,7 +88,7 @@ class Leases:
     @property
     def unused(self) -> int:
         """Calls that could be served at once."""
-        return sum(lease.calls for lease in self._held.values())
+        return sum(lease.calls for lease in self.held.values())
 
 
 class Lease:

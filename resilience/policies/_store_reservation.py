@@ -6,7 +6,8 @@ from resilience.policies._reservation import Reservation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from resilience.policies._store_taking import SharedClaim, StoreTaking
+    from resilience.policies._store_claim import SharedClaim
+    from resilience.policies._store_taking import StoreTaking
     from resilience.policies._tariff import Cost, Costs
 
 __all__ = ["SharedReservation", "unused"]

@@ -12,8 +12,10 @@ from functools import partial
 from resilience.core.bucket import Bucket
 from resilience.core.desk import Desk
 from resilience.core.ledger import Claim
+from resilience.policies._store_claim import SharedClaim
 from resilience.policies._store_gate import shielded
 from resilience.policies._store_lease import Leases
+from resilience.policies._store_line import StoreLine
 from resilience.policies._store_link import StoreLink
 from resilience.policies._store_words import check_store, numbers_of, rate_words
 from resilience.policies._tariff import rank_of_caller
@@ -28,23 +30,13 @@ if TYPE_CHECKING:
     from resilience.policies._tariff import Costs
     from resilience.stores import Store, Word
 
-__all__ = ["SharedClaim", "StoreTaking", "key_of"]
-
-
-class SharedClaim(Claim):
-    """A claim that the store has granted, from `delay` seconds on."""
-
-    __slots__ = ("delay",)
-
-    def __init__(self, claim: Claim) -> None:
-        super().__init__(claim.key, claim.costs, claim.rank)
-        self.delay = 0.0
+__all__ = ["StoreTaking", "key_of"]
 
 
 class StoreTaking(Throttle):
     """The inner half of `SharedThrottle`."""
 
-    __slots__ = ("_leases", "_link", "_nothing", "_strays")
+    __slots__ = ("_leases", "_line", "_link", "_nothing", "_strays")
 
     def _join_store(self, store: Store, name: str | None, lease: int, on_error: OnStoreError, local: float) -> None:
         rates = self._tariff.rates
@@ -65,6 +57,7 @@ class StoreTaking(Throttle):
         self._short = self._flat = False
         self._strays: dict[object, Costs] = {}
         self._nothing = (0.0,) * len(rates)
+        self._line = StoreLine(rates, self._tariff.keeps)
         whole = max(rate.burst * rate.per / rate.amount for rate in rates)
         self._leases = None if lease == 1 else Leases(lease, whole, most)
 
@@ -75,8 +68,8 @@ class StoreTaking(Throttle):
         leases = self._leases
         if leases is None or not (key is None or type(key) is str) or (key is None and self._key is not None):
             return False
-        lease = leases.find(key, self._costs, rank_of_caller(), self._clock.now())
-        if lease is None:
+        lease = leases.held.get((key, rank_of_caller()))
+        if lease is None or lease.costs is not self._costs or self._clock.now() >= lease.ends:
             return False
         with self._lock:
             if lease.calls <= 0:
@@ -190,19 +183,24 @@ class StoreTaking(Throttle):
 
     def _correct(self, claim: Claim, costs: Costs) -> None:
         if isinstance(claim, SharedClaim):
-            self._link.ask(self, "settle", _settle_words(claim, costs), key_of(claim))
+            answer = self._link.ask(self, "settle", _settle_words(claim, costs), key_of(claim))
+            if answer is not None:
+                self._line.move_up(claim, answer)
         elif self._link.on_error == "local":
             super()._correct(claim, costs)
 
     async def _correct_async(self, claim: Claim, costs: Costs) -> None:
         if isinstance(claim, SharedClaim):
-            await self._link.ask_async(self, "settle", _settle_words(claim, costs), key_of(claim))
+            answer = await self._link.ask_async(self, "settle", _settle_words(claim, costs), key_of(claim))
+            if answer is not None:
+                self._line.move_up(claim, answer)
         elif self._link.on_error == "local":
             super()._correct(claim, costs)
 
     def _after_fork(self) -> None:
         super()._after_fork()
         self._link.after_fork()
+        self._line.after_fork()
         if self._leases is not None:
             # What the parent holds is the parent's: two that spend it would spend it twice.
             self._leases = self._leases.emptied()

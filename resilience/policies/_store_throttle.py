@@ -15,9 +15,10 @@ from math import inf
 from resilience.core.ledger import Claim
 from resilience.events import CallRejected
 from resilience.policies._reservation import Reservation
+from resilience.policies._store_claim import SharedClaim
 from resilience.policies._store_gate import SharedByArgument, SharedGuard, bind_shared, shielded
 from resilience.policies._store_reservation import SharedReservation, unused
-from resilience.policies._store_taking import SharedClaim, StoreTaking, key_of
+from resilience.policies._store_taking import StoreTaking, key_of
 from resilience.policies._tariff import rank_of_caller
 from resilience.policies._throttle_gate import PAID
 from resilience.policies.throttle import Throttle
@@ -94,7 +95,7 @@ class SharedThrottle(StoreTaking):
             self._refuse(wait)
         if shared.delay:
             try:
-                await self._clock.sleep_async(shared.delay)
+                await self._line.wait_async(shared, self._clock)
             except GeneratorExit:
                 raise
             except BaseException:
@@ -108,7 +109,7 @@ class SharedThrottle(StoreTaking):
         if not self._blocked_before and blocks_a_loop():
             self._warn_of_blocking()
         try:
-            self._clock.sleep(claim.delay)
+            self._line.wait(claim, self._clock)
         except BaseException:
             self._correct(claim, self._nothing)
             raise

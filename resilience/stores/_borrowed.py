@@ -37,7 +37,7 @@ class Borrowed:
         self._threads = 0
         self._idle = 0
 
-    def send(self, *words: str) -> Any:
+    def send(self, *words: str | bytes) -> Any:
         """Send one command and return the answer; raises whatever the driver does, or TimeoutError."""
         done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
@@ -88,7 +88,7 @@ class BorrowedAsync:
     def after_fork(self) -> None:
         """Leave the client's connections to it."""
 
-    async def send(self, *words: str) -> Any:
+    async def send(self, *words: str | bytes) -> Any:
         """Send one command and return the answer; raises whatever the driver does."""
         return await self._client.execute_command(*words)
 

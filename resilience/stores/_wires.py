@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import threading
 import time
 from collections import deque
@@ -54,7 +55,11 @@ def _recipe(client: Any, timeout: float, *, looped: bool) -> tuple[type[Any], di
     }
     library = type(client).__module__.partition(".")[0]
     retry = importlib.import_module(f"{library}.asyncio.retry" if looped else f"{library}.retry").Retry
-    settings |= {"driver_info": None} if library == "redis" else {"lib_name": None, "lib_version": None}
+    # What a driver would tell the server of itself is a round trip more; how to forbid that has changed over the years.
+    base = importlib.import_module(f"{library}.asyncio.connection" if looped else f"{library}.connection")
+    known = inspect.signature(base.AbstractConnection).parameters
+    quiet = ("driver_info",) if "driver_info" in known else ("lib_name", "lib_version")
+    settings |= {name: None for name in quiet if name in known}
     settings |= {
         "protocol": 2,
         "decode_responses": True,
@@ -80,7 +85,7 @@ class Wires:
         self._idle: deque[tuple[Any, float]] = deque()
         self._free = threading.BoundedSemaphore(_MOST)
 
-    def send(self, *words: str) -> Any:
+    def send(self, *words: str | bytes) -> Any:
         """Send one command and return the answer; raises whatever the driver does."""
         packed = _packed(words)
         if not self._free.acquire(timeout=self._timeout):
@@ -139,7 +144,7 @@ class AsyncWires:
         """Forget all connections: in a forked child they are the parent's."""
         self._idle: WeakKeyDictionary[Any, _Loop] = WeakKeyDictionary()
 
-    async def send(self, *words: str) -> Any:
+    async def send(self, *words: str | bytes) -> Any:
         """Send one command and return the answer; raises whatever the driver does."""
         packed = _packed(words)
         loop = asyncio.get_running_loop()
@@ -174,9 +179,9 @@ class AsyncWires:
             await entry.idle.pop().disconnect()
 
 
-def _packed(words: Sequence[str]) -> list[bytes]:
+def _packed(words: Sequence[str | bytes]) -> list[bytes]:
     """A command as it is sent; the drivers' own way of it costs as much as the rest of the way there."""
-    coded = [word.encode() for word in words]
+    coded = [word.encode() if isinstance(word, str) else word for word in words]
     return [b"*%d\r\n" % len(coded) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in coded])]
 
 

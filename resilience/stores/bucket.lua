@@ -10,21 +10,12 @@
 --
 -- KEYS[1]  a string, for each rate: the state as a pair (high, low), the sum of what was ever given back, the least
 --          state since the bucket was last full, and that sum at the time.
--- ARGV     reading or "", verb, and numbers with spaces between, which travel faster as one word than as many, there and
---          back: n, n x (amount, per, burst), then by verb, n of each that is named in the plural:
+-- Numbers  n, n x (amount, per, burst), then by verb, n of each that is named in the plural:
 --   take    costs keeps owed most patience  -> granted delay, and the string, as the mark of what was taken, if any
---   settle  costs actual, mark              -> 1
+--   settle  costs actual, mark              -> 1, what has come back, and the sums
 --   peek    costs keeps                     -> n x (remaining reset_after retry_after)
 --   reset                                   -> 1
-local key = KEYS[1]
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-end
-local given = {}
-for word in string.gmatch(ARGV[3], '%S+') do given[#given + 1] = tonumber(word) end
-local verb, n, at = ARGV[2], given[1], 2
+local n, at = given[1], 2
 local SPARE = 60000 -- milliseconds that a full bucket is remembered, so that a clock set back by less mints nothing
 local LONGEST = 1e14
 
@@ -33,11 +24,6 @@ local function numbers(count)
   for i = 1, count do list[i] = given[at + i - 1] end
   at = at + count
   return list
-end
-
-local function text(number)
-  if number == 0 then return '0' end
-  return string.format('%.17g', number)
 end
 
 -- The exact sum of a pair and a number (Knuth's two-sum).
@@ -93,17 +79,11 @@ local function floor_of(r, line)
 end
 
 local states, given_back = {}, false
-local raw = redis.call('GET', key)
+local raw = call('GET', key)
 if raw then
-  local found = {}
-  for word in string.gmatch(raw, '%S+') do
-    local value = tonumber(word)
-    if not value or value ~= value or math.abs(value) > 1e300 then
-      return redis.error_reply('JUNK under ' .. key)
-    end
-    found[#found + 1] = value
-  end
-  if #found ~= 5 * n then return redis.error_reply('JUNK under ' .. key .. ': not ' .. n .. ' rates') end
+  local found, count = parse(raw, 1e300)
+  if not found then return junk() end
+  if count ~= 5 * n then return junk(': not ' .. n .. ' rates') end
   for i = 1, n do
     local from = 5 * i - 4
     states[i] = {found[from], found[from + 1], found[from + 2], found[from + 3], found[from + 4]}
@@ -116,13 +96,13 @@ local function save(keep_longer)
   for i, r in ipairs(rates) do
     local s = states[i]
     for j = 1, 5 do words[#words + 1] = text(s[j]) end
-    longest = math.max(longest, ((s[1] - r.line) + s[2] + r.burst) / r.rate)
+    longest = max(longest, ((s[1] - r.line) + s[2] + r.burst) / r.rate)
   end
-  local ttl = math.min(LONGEST, math.ceil(longest * 1000)) + SPARE
+  local ttl = min(LONGEST, math.ceil(longest * 1000)) + SPARE
   -- A mark from before something was given back may be above what is there now: remember that for as long.
-  if keep_longer then ttl = math.max(ttl, redis.call('PTTL', key)) end
+  if keep_longer then ttl = max(ttl, call('PTTL', key)) end
   local saved = table.concat(words, ' ')
-  redis.call('SET', key, saved, 'PX', string.format('%.0f', ttl))
+  call('SET', key, saved, 'PX', format('%.0f', ttl))
   return saved
 end
 
@@ -206,15 +186,15 @@ if verb == 'take' then
   if most > 1 then
     for i, r in ipairs(rates) do
       local high, low = raised(i)
-      if costs[i] > 0 then count = math.min(count, math.floor(((r.line - high) - low - keeps[i]) / costs[i]) + 1) end
+      if costs[i] > 0 then count = min(count, math.floor(((r.line - high) - low - keeps[i]) / costs[i]) + 1) end
     end
   end
-  count = math.max(1, count)
+  count = max(1, count)
   while count > 0 and not passes(count) do count = count - 1 end
   local delay = 0
   if count == 0 then
     for i = 1, n do
-      if costs[i] > 0 then delay = math.max(delay, wait_for(i, costs[i], keeps[i])) end
+      if costs[i] > 0 then delay = max(delay, wait_for(i, costs[i], keeps[i])) end
     end
   end
   local granted = count
@@ -235,8 +215,9 @@ end
 
 if verb == 'settle' then
   local costs, actual, marks = numbers(n), numbers(n), numbers(5 * n)
-  local changed = false
+  local changed, back = false, {1}
   for i, r in ipairs(rates) do
+    back[i + 1], back[n + i + 1] = 0, states[i] and states[i][3] or 0
     local change = actual[i] - costs[i]
     local mh, ml, before = marks[5 * i - 4], marks[5 * i - 3], marks[5 * i - 2]
     local s = states[i]
@@ -246,15 +227,16 @@ if verb == 'settle' then
       states[i] = {high, low, s and s[3] or 0, s and s[4] or high, s and s[5] or 0}
       changed = true
     elseif change < 0 and s then
-      local h, l = plus(mh, ml, math.min(0, before - s[3]))
+      local h, l = plus(mh, ml, min(0, before - s[3]))
       if before >= s[5] and mh >= s[4] and h < s[4] then h, l = s[4], 0 end
       h, l = plus(h, l, r.burst)
       h, l = plus(h, l, -r.line)
-      local refund = math.min(-change, math.max(0, h + l))
+      local refund = min(-change, max(0, h + l))
       if refund > 0 then
         h, l = plus(s[1], s[2], -refund)
-        states[i] = {h, l, s[3] + refund, math.min(s[4], h), s[5]}
+        states[i] = {h, l, s[3] + refund, min(s[4], h), s[5]}
         changed, given_back = true, true
+        back[i + 1], back[n + i + 1] = refund, s[3] + refund
       end
     end
   end
@@ -264,7 +246,8 @@ if verb == 'settle' then
     end
     save(given_back)
   end
-  return '1'
+  for i, number in ipairs(back) do back[i] = text(number) end
+  return table.concat(back, ' ')
 end
 
 if verb == 'peek' then
@@ -272,22 +255,22 @@ if verb == 'peek' then
   local reply = {}
   for i, r in ipairs(rates) do
     local high, low = raised(i)
-    local level = math.min(r.burst, (r.line - high) - low)
+    local level = min(r.burst, (r.line - high) - low)
     local wait = 0
     if costs[i] + keeps[i] > r.burst then
       wait = math.huge
     elseif costs[i] > 0 then
       wait = wait_for(i, costs[i], keeps[i])
     end
-    reply[#reply + 1] = text(math.max(0, level - keeps[i]))
-    reply[#reply + 1] = text(math.max(0, r.burst - level) / r.rate)
+    reply[#reply + 1] = text(max(0, level - keeps[i]))
+    reply[#reply + 1] = text(max(0, r.burst - level) / r.rate)
     reply[#reply + 1] = text(wait)
   end
   return table.concat(reply, ' ')
 end
 
 if verb == 'reset' then
-  redis.call('DEL', key)
+  call('DEL', key)
   return '1'
 end
 return redis.error_reply('unknown verb ' .. verb)

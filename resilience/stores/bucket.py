@@ -111,6 +111,7 @@ class Buckets:
         return marks
 
     def _settle(self, costs: list[float], actual: list[float], marks: list[float], now: float) -> list[Word]:
+        back: list[Word] = [0.0] * len(self._rates)
         for place, bucket in enumerate(self._rates):
             change = actual[place] - costs[place]
             high, low, before = marks[5 * place : 5 * place + 3]
@@ -129,8 +130,9 @@ class Buckets:
                     self._states[place] = after = plus(state, -refund)
                     self._least[place] = min(least, _high(after))
                     self._returned[place] += refund
+                    back[place] = refund
         self._fill(now)
-        return [1.0]
+        return [1.0, *back, *self._returned]
 
     def _peek(self, costs: list[float], keeps: list[float], now: float) -> list[Word]:
         view: list[Word] = []

@@ -3,38 +3,22 @@
 -- A deposit is worth nothing until somebody withdraws, so deposits are counted where they are made and brought along.
 --
 -- KEYS[1]  a string: deposits since the bucket was last full, spent since, when that was, the newest reading.
--- ARGV     reading or "", verb, "ratio per_second capacity deposits", these since the last question
+-- Numbers  ratio, per_second, capacity, deposits, these since the last question
 --   withdraw -> 1 or 0, level          deposit, level -> 1, level
-local key = KEYS[1]
-local now = tonumber(ARGV[1])
-if not now then
-  local time = redis.call('TIME')
-  now = tonumber(time[1]) + tonumber(time[2]) / 1000000
-end
-local verb = ARGV[2]
-local given = {}
-for word in string.gmatch(ARGV[3], '%S+') do given[#given + 1] = tonumber(word) end
 local ratio, per_second, capacity, more = given[1], given[2], given[3], given[4]
 local SPARE, IDLE, LONGEST = 60000, 86400000, 1e14 -- milliseconds
 local deposits, spent, full_at, latest = 0, 0, now, now
-local raw = redis.call('GET', key)
+local raw = call('GET', key)
 if raw then
-  local found = {}
-  for word in string.gmatch(raw, '%S+') do
-    local value = tonumber(word)
-    if not value or value ~= value or math.abs(value) > 1e300 then
-      return redis.error_reply('JUNK under ' .. key)
-    end
-    found[#found + 1] = value
-  end
-  if #found ~= 4 then return redis.error_reply('JUNK under ' .. key) end
+  local found, count = parse(raw, 1e300)
+  if not found or count ~= 4 then return junk() end
   deposits, spent, full_at, latest = found[1], found[2], found[3], found[4]
 end
-latest = math.max(latest, now)
+latest = max(latest, now)
 
 -- One after the other, since the one that fills the bucket is the last that counts.
 if ratio > 0 then
-  local step = math.min(more, math.max(0, math.floor(spent / ratio) - deposits - 1))
+  local step = min(more, max(0, math.floor(spent / ratio) - deposits - 1))
   deposits, more = deposits + step, more - step
   while more > 0 and deposits * ratio < spent do
     deposits, more = deposits + 1, more - 1
@@ -54,11 +38,11 @@ if verb == 'withdraw' then
   level = capacity - spent + (deposits * ratio + (latest - full_at) * per_second)
 end
 if spent == 0 then level = capacity end
-level = math.min(math.max(0, level), capacity)
+level = min(max(0, level), capacity)
 local ttl = IDLE
 if spent == 0 or per_second > 0 then
-  ttl = math.min(LONGEST, spent == 0 and 0 or math.ceil((capacity - level) / per_second * 1000)) + SPARE
+  ttl = min(LONGEST, spent == 0 and 0 or math.ceil((capacity - level) / per_second * 1000)) + SPARE
 end
-local words = string.format('%.17g %.17g %.17g %.17g', deposits, spent, full_at, latest)
-redis.call('SET', key, words, 'PX', string.format('%.0f', ttl))
-return string.format('%.17g %.17g', answer, level)
+local words = format('%.17g %.17g %.17g %.17g', deposits, spent, full_at, latest)
+call('SET', key, words, 'PX', format('%.0f', ttl))
+return format('%.17g %.17g', answer, level)

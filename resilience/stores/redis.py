@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import sys
+from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.resources import files
 
@@ -174,17 +176,15 @@ class RedisStore:
         terms: Sequence[Word],
         given: Sequence[Word],
         now: float | None,
-    ) -> tuple[str, _Script, list[str]]:
+    ) -> tuple[str, _Script, tuple[str | bytes, ...]]:
         script = _scripts.get(kind)
         if script is None:
             _scripts[kind] = script = _Script(kind)
-        numbers, text = f"{_numbers(tuple(terms))} ", ""
-        for word in given:
-            if isinstance(word, str):
-                text = word
-            else:
-                numbers += f"{word!r} "
-        return self.key(kind, whose), script, ["" if now is None else repr(now), verb, numbers, text]
+        text, numbers = "", given
+        if given and isinstance(given[-1], str):
+            text, numbers = given[-1], given[:-1]
+        packed = _packed(tuple(terms)) + _DOUBLES[len(numbers)](*numbers)
+        return _key(self._prefix, kind, whose), script, ("" if now is None else repr(now), verb, packed, text)
 
     def _after_fork(self) -> None:
         for wires in (self._wires, self._async_wires):
@@ -198,16 +198,35 @@ class _Script:
     __slots__ = ("sha", "text")
 
     def __init__(self, kind: str) -> None:
-        self.text = (files("resilience.stores") / f"{kind}.lua").read_text(encoding="utf-8")
+        parts = [files("resilience.stores") / f"{part}.lua" for part in _PARTS[kind]]
+        self.text = "\n".join(part.read_text(encoding="utf-8") for part in parts)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
+
+_PARTS = {
+    "bucket": ("prelude", "bucket"),
+    "budget": ("prelude", "budget"),
+    "breaker": ("prelude", "breaker_calm", "breaker_trips", "breaker"),
+}
+"""What the script for each kind of state is put together from."""
 
 _scripts: dict[str, _Script] = {}
 
 
+class _Doubles(dict[int, Callable[..., bytes]]):
+    """How so many numbers are packed, by their count."""
+
+    def __missing__(self, count: int) -> Callable[..., bytes]:
+        self[count] = pack = struct.Struct(f"<{count}d").pack
+        return pack
+
+
+_DOUBLES = _Doubles()
+
+
 @lru_cache(maxsize=1024)
-def _numbers(terms: tuple[Word, ...]) -> str:
-    return " ".join(map(repr, terms))
+def _packed(terms: tuple[Word, ...]) -> bytes:
+    return _DOUBLES[len(terms)](*terms)
 
 
 @lru_cache(maxsize=4096)

@@ -32,10 +32,14 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start the process, and wait for nothing."""
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]
         words += ["--dir", str(self.folder), "--logfile", "server.log", *self.options]
         self.process = subprocess.Popen([self.binary, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -92,6 +96,11 @@ def binary() -> str:
     return str(found)
 
 
+def debians() -> str | None:
+    """Debian's redis-server, where it is installed."""
+    return shutil.which("redis-server")
+
+
 def clustered() -> Server:
     """A node of a cluster, with no slots yet."""
     bus = free_port()
@@ -99,3 +108,33 @@ def clustered() -> Server:
     node = Server(binary(), *options)
     node.bus = bus
     return node
+
+
+def cluster_of_three() -> list[Server]:
+    """Three nodes that share the slots in equal parts and know each other."""
+    nodes: list[Server] = []
+    try:
+        nodes += (clustered() for _ in range(3))
+        for place, node in enumerate(nodes):
+            with node.client() as client:
+                last = 16383 if place == 2 else place * 5461 + 5460
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", place * 5461, last)
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, nodes[0].bus)
+        deadline = time.monotonic() + 2 * PATIENCE
+        while not all(map(_is_joined, nodes)):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the nodes did not find each other")
+            time.sleep(0.02)
+    except BaseException:
+        for node in nodes:
+            node.close()
+        raise
+    return nodes
+
+
+def _is_joined(node: Server) -> bool:
+    with node.client() as client:
+        told = str(client.execute_command("CLUSTER", "INFO"))
+        shards = client.execute_command("CLUSTER", "SLOTS")
+    return "cluster_state:ok" in told and "cluster_known_nodes:3" in told and len(shards) == 3

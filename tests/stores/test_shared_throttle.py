@@ -21,7 +21,7 @@ from resilience import (
 from resilience.events import CallRejected, StoreLost, StoreRecovered
 from resilience.stores import MemoryStore
 from resilience.testing import VirtualClock
-from tests.colours import FORMS, Colour, async_colours, every_colour
+from tests.colours import FORMS, Colour, every_colour
 from tests.stores.doubles import Moody
 
 
@@ -317,21 +317,6 @@ def test_a_waiter_that_is_interrupted_gives_its_tokens_back() -> None:
         with pytest.raises(KeyboardInterrupt):
             throttle.acquire()
     assert throttle.peek().retry_after == 1.0
-
-
-@async_colours
-async def test_a_cancelled_waiter_gives_its_tokens_back(colour: Colour) -> None:
-    """A waiter that is cancelled on a loop leaves no trace in the store."""
-    store = MemoryStore(clock=colour.clock.now)
-    throttle = Throttle("1/s", max_wait=50, store=store, name="api")
-    await throttle.acquire_async()
-    jobs = [colour.start(throttle.acquire_async) for _ in range(20)]
-    await colour.until(lambda: throttle.peek().retry_after > 20.0)
-    for job in jobs:
-        job.cancel()
-    for job in jobs:
-        await job.outcome()
-    assert throttle.peek().retry_after <= 1.0
 
 
 def test_junk_from_a_store_is_a_store_error() -> None:

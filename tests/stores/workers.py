@@ -11,7 +11,7 @@ from resilience.stores import RedisStore
 
 
 def admit(url: str, lease: int, threads: int, seconds: float, start: Any, results: Any) -> None:
-    """Ask from several threads for some seconds; report what was granted."""
+    """Ask from several threads for some seconds; report what was granted, from when to when."""
     store = RedisStore.from_url(url, timeout=2.0)
     throttle = Throttle("200/s burst 50", store=store, name="api", lease=lease, on_store_error="deny")
     counts = [0] * threads
@@ -25,12 +25,13 @@ def admit(url: str, lease: int, threads: int, seconds: float, start: Any, result
                 time.sleep(0.001)
 
     start.wait()
+    began = time.monotonic()
     workers = [threading.Thread(target=run, args=(place,)) for place in range(threads)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    results.put(sum(counts))
+    results.put((sum(counts), began, time.monotonic()))
 
 
 def probe(url: str, stop: Any, release: Any, results: Any) -> None:
