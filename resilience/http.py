@@ -61,13 +61,14 @@ _UNSENT = {
     "builtins": {"ConnectionRefusedError"},
     "socket": {"gaierror"},
 }
-# A wrong certificate, or a name that does not exist, is as wrong the next time. (EAI_AGAIN, a name server that does not
-# answer, is not.)
+# A wrong certificate, a peer that does not speak TLS, or a name that does not exist, is as wrong the next time.
+# (EAI_AGAIN, a name server that does not answer, is not; nor is a handshake that breaks off.)
 _LASTING = {
-    "ssl": {"SSLCertVerificationError"},
+    "ssl": {"SSLError"},
     "requests": {"SSLError"},
     "aiohttp": {"ClientConnectorCertificateError", "ClientSSLError"},
 }
+_BROKEN_OFF = {"ssl": {"SSLEOFError", "SSLZeroReturnError", "SSLSyscallError"}}
 _EAI_AGAIN = -3
 
 
@@ -81,14 +82,16 @@ def transient(exc: BaseException) -> bool | float:
     response = _response_of(exc)
     if response is not None:
         return transient_response(response)
-    lost = False
+    lost = lasting = False
     for error in _wrapped(exc):
-        if _named(error, _LASTING):
-            return False
         if _named(error, {"socket": {"gaierror"}}):
             return bool(error.args) and error.args[0] == _EAI_AGAIN
+        if _named(error, _BROKEN_OFF):
+            return True
+        # How it was wrapped may call it lost or lasting; what is further in knows better.
+        lasting = lasting or _named(error, _LASTING)
         lost = lost or _named(error, _LOST)
-    return lost
+    return lost and not lasting
 
 
 def transient_response(response: Any) -> bool | float:
@@ -97,7 +100,8 @@ def transient_response(response: Any) -> bool | float:
     The larger of Retry-After and, where nothing remains, the rate limit's reset. Takes the response of any client:
     whatever has `status_code` or `status`, and `headers`.
     """
-    if _status(response) not in _STATUSES:
+    status = getattr(response, "status_code", None)
+    if (status if type(status) is int else _status(response)) not in _STATUSES:
         return False
     headers = _lower(getattr(response, "headers", None))
     now = _date(headers)

@@ -4,9 +4,8 @@ A policy retries a function; a client sends a request, which is more delicate: i
 have acted on it, and the answer that says "not now" is no exception. So each request is an `Exchange`, which knows
 whether it may be sent again, and the policy is bound around the sending of one.
 
-What may not be repeated has to pass a retry by without a wait, and yet be seen by the breaker inside it and by those
-around it. Such an error crosses the retry as a `BaseException`, which no policy retries, and is itself again on the
-other side. A response that says "not now" is raised as a `Refused` for the policies to see, and returned in the end.
+A response that says "not now" is raised as a `Refused` for the policies to see, and returned in the end. The attempts
+of a retry are made in `_repeating`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from resilience._scope import refuse_if_late, time_left
 from resilience.context import Priority, current_priority
 from resilience.errors import Rejected
 from resilience.http import client_policy, is_idempotent, not_sent, transient, transient_response
+from resilience.integrations._repeating import repeating, repeating_async
 from resilience.pipeline import Pipeline
 from resilience.policies.hedge import Hedge
 from resilience.policies.keyed import Keyed
@@ -46,14 +46,6 @@ class Refused(Exception):
         super().__init__(f"the response was {response!r}")
         self.response = response
         self.retry_after = retry_after
-
-
-class _Final(BaseException):
-    """An error on its way past a retry."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__()
-        self.error = error
 
 
 class Exchange:
@@ -86,15 +78,14 @@ class Exchange:
     def bound(self, left: float) -> None:
         """Let no wait of the client last longer than `left` seconds."""
 
-    def begin(self) -> Any:
-        """Before an attempt: write what the next service should know. Answers a response to be closed first, or None.
+    def begin(self) -> None:
+        """Before an attempt: write what the next service should know.
 
         Raises:
             TimedOut: no time is left to begin it in.
         """
         refuse_if_late()
         self.attempt += 1
-        abandoned, self.open = self.open, None
         headers = self.headers
         headers["X-Attempt"] = str(self.outer + self.attempt)
         left = time_left()
@@ -104,7 +95,6 @@ class Exchange:
         priority = current_priority()
         if priority is not Priority.DEFAULT:
             headers["X-Priority"] = priority.name.lower()
-        return abandoned
 
     def judge(self, response: Any) -> Any:
         """After an attempt: the response, unless it says "not now".
@@ -132,10 +122,10 @@ class Exchange:
             leave_note(error, "resilience: not sent again: ", reason)
         return False
 
-    def kept(self, result: Any) -> Any:
-        """Whatever response is open and is not the result: it is to be closed."""
+    def taken(self) -> Any:
+        """The refused response that is still open, if there is one, for the asker to close."""
         left, self.open = self.open, None
-        return None if left is result else left
+        return left
 
 
 class Courier:
@@ -144,7 +134,7 @@ class Courier:
     Args:
         policy: a policy, a `Keyed` by origin, or None for `client_policy()`.
         repeat: methods that may be sent twice although they are not idempotent.
-        send: sends an exchange once and returns the response; an `async def` for async clients.
+        send: sends an exchange once and returns the response; for async clients, what is to be awaited for it.
         close: closes a response, in the same colour.
 
     Raises:
@@ -171,9 +161,10 @@ class Courier:
         except Refused as refused:
             result = refused.response
         finally:
-            left = exchange.kept(result)
-            if left is not None:
-                self._close(left)
+            if exchange.open is not None:
+                left = exchange.taken()
+                if left is not result:
+                    self._close(left)
         return result
 
     async def deliver_async(self, exchange: Exchange) -> Any:
@@ -185,9 +176,10 @@ class Courier:
         except Refused as refused:
             result = refused.response
         finally:
-            left = exchange.kept(result)
-            if left is not None:
-                await self._close(left)
+            if exchange.open is not None:
+                left = exchange.taken()
+                if left is not result:
+                    await self._close(left)
         return result
 
     def _for(self, origin: str) -> Fn:
@@ -210,7 +202,7 @@ class Courier:
             if not callable(getattr(part, "bind", None)):
                 raise TypeError(f"policy must be a policy, or a Keyed by origin, got {part!r}")
             if isinstance(part, Retry):
-                fn = _past_async(part, fn) if self._is_async else _past(part, fn)
+                fn = (repeating_async if self._is_async else repeating)(part, fn, self._close)
             else:
                 fn = part.bind(fn)
         return fn
@@ -218,9 +210,9 @@ class Courier:
 
 def _sending(send: Fn, close: Fn) -> Fn:
     def sending(exchange: Exchange) -> Any:
-        abandoned = exchange.begin()
-        if abandoned is not None:
-            close(abandoned)
+        if exchange.open is not None:  # of somebody else's loop, which does not know
+            close(exchange.taken())
+        exchange.begin()
         return exchange.judge(send(exchange))
 
     return sending
@@ -228,61 +220,12 @@ def _sending(send: Fn, close: Fn) -> Fn:
 
 def _sending_async(send: Callable[..., Awaitable[Any]], close: Callable[..., Awaitable[Any]]) -> Fn:
     async def sending(exchange: Exchange) -> Any:
-        abandoned = exchange.begin()
-        if abandoned is not None:
-            await close(abandoned)
+        if exchange.open is not None:  # of somebody else's loop, which does not know
+            await close(exchange.taken())
+        exchange.begin()
         return exchange.judge(await send(exchange))
 
     return sending
-
-
-def _past(retry: Any, fn: Fn) -> Fn:
-    def attempt(exchange: Exchange) -> Any:
-        try:
-            return fn(exchange)
-        except Exception as error:
-            if exchange.may_repeat(error):
-                raise
-            raise _Final(error) from None
-
-    bound = retry.bind(attempt)
-
-    def outside(exchange: Exchange) -> Any:
-        try:
-            return bound(exchange)
-        except _Final as final:
-            error = final.error
-        # Raised out of the `except`: otherwise the two would hold each other.
-        try:
-            raise error
-        finally:
-            del error
-
-    return outside
-
-
-def _past_async(retry: Any, fn: Fn) -> Fn:
-    async def attempt(exchange: Exchange) -> Any:
-        try:
-            return await fn(exchange)
-        except Exception as error:
-            if exchange.may_repeat(error):
-                raise
-            raise _Final(error) from None
-
-    bound = retry.bind(attempt)
-
-    async def outside(exchange: Exchange) -> Any:
-        try:
-            return await bound(exchange)
-        except _Final as final:
-            error = final.error
-        try:
-            raise error
-        finally:
-            del error
-
-    return outside
 
 
 def replayable(body: Any, start: int | None) -> bool:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Either", "HttpxExchange", "TransportCore"]
 
+_WAITS = ("connect", "read", "write", "pool")
+
 
 class HttpxExchange(Exchange):
     """A request of httpx. Its stream is looked into, since only that knows whether it can be sent again."""
@@ -36,10 +38,13 @@ class HttpxExchange(Exchange):
     def bound(self, left: float) -> None:
         """Let no wait of the client last longer than `left` seconds; the caller's own timeouts stay."""
         extensions = self.request.extensions
-        if self._timeout is None:
-            self._timeout = dict(extensions.get("timeout") or {})
-        waits = {wait: self._timeout.get(wait) for wait in ("connect", "read", "write", "pool")}
-        cut = {wait: left if own is None else min(own, left) for wait, own in waits.items()}
+        own = self._timeout
+        if own is None:
+            own = self._timeout = extensions.get("timeout") or {}
+        cut: dict[str, float] = {}
+        for wait in _WAITS:
+            seconds = own.get(wait)
+            cut[wait] = left if seconds is None or seconds > left else seconds
         self.request.extensions = {**extensions, "timeout": cut}
 
     def rewind(self) -> bool:
@@ -73,8 +78,9 @@ class TransportCore:
     def _send(self, exchange: HttpxExchange) -> Any:
         return self._wrapped.handle_request(exchange.request)
 
-    async def _send_async(self, exchange: HttpxExchange) -> Any:
-        return await self._wrapped.handle_async_request(exchange.request)
+    def _send_async(self, exchange: HttpxExchange) -> Any:
+        # Returns the coroutine to await: another one around it would take its time and do nothing.
+        return self._wrapped.handle_async_request(exchange.request)
 
     def handle_request(self, request: Any) -> Any:
         """Send a request under the policy, for a `Client`."""

@@ -53,8 +53,8 @@ class ResilientMiddleware:
         return await self._courier.deliver_async(_AiohttpExchange(request, handler))
 
 
-async def _send(exchange: _AiohttpExchange) -> Any:
-    return await exchange.proceed(exchange.request)
+def _send(exchange: _AiohttpExchange) -> Any:
+    return exchange.proceed(exchange.request)
 
 
 async def _close(response: Any) -> None:

@@ -88,5 +88,7 @@ class ResilientPoolManager(urllib3.PoolManager):
 
 
 def _close(response: Any) -> None:
-    response.drain_conn()
+    # What has been read to its end has given its connection back. The rest of a body may never come: it is not waited
+    # for, and a pool that blocks gets its place back, with nothing in it.
+    response.close()
     response.release_conn()

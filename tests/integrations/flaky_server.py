@@ -14,7 +14,9 @@ class FlakyServer:
     """Answers each request by the next line of its script, and with 200 once the script is over.
 
     A step is a status, a pair of status and headers, or "reset" (before any byte), "half" (a body that breaks off),
-    "status" (a status line that breaks off), "hang" (no answer until the server ends).
+    "status" (a status line that breaks off), "torn" (a reset within the body), "stall" (no more of the body until the
+    server ends), "hang" (no answer until then), "gibberish" (an answer to whatever comes),
+    "refuse" (a 503 whose body stalls).
     """
 
     def __init__(self) -> None:
@@ -57,6 +59,11 @@ class FlakyServer:
             return
 
     def _answer(self, connection: socket.socket, lines: Any) -> bool:
+        if self.script[:1] == ["gibberish"]:
+            self.script.pop()
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n")
+            return False
         first = lines.readline()
         if not first:
             return False
@@ -77,8 +84,14 @@ class FlakyServer:
         if step == "hang":
             self._ended.wait(10)
             return False
-        if step == "reset":
+        if step in ("torn", "stall", "refuse"):
+            status = b"503" if step == "refuse" else b"200"
+            connection.sendall(b"HTTP/1.1 " + status + b" X\r\nContent-Length: 100\r\n\r\nhalf")
+            self._ended.wait(0.02 if step == "torn" else 10)  # what is reset at once takes with it what was sent
+        if step in ("reset", "torn"):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            return False
+        if step in ("stall", "refuse"):
             return False
         if step == "status":
             connection.sendall(b"HTTP/1.")
