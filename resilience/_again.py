@@ -7,7 +7,7 @@ it. What it hands over is a delay in the plainest of cases, else a `RetryCall` t
 
 from __future__ import annotations
 
-from resilience._loop_driver import _repeat, _repeat_async
+from resilience._loop_driver import repeat, repeat_async, watched_async, watched_sync
 from resilience._mark import Mark
 from resilience._scope import Bound
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
+    from resilience._hub import Channel
     from resilience._kinds import Loop
     from resilience.policies._retry_call import RetryCall
 
@@ -29,33 +30,29 @@ class Rest:
     """What a wrapper leaves to its retry.
 
     Attributes:
+        channel: says whether somebody listens to the retry.
         watched: makes the whole call, while somebody listens.
-        plainly: after a failed attempt, the seconds to wait before the next in the plainest of cases, else below 0.
-        begin_late: then, what takes over from there, or None where that was the last attempt.
         again: makes the attempts from the second on; takes the seconds or what takes over, and the arguments.
     """
 
-    __slots__ = ("again", "begin_late", "plainly", "watched")
+    __slots__ = ("_loop", "again", "channel", "watched")
 
     def __init__(self, loop: Loop, fn: Fn, *, awaits: bool) -> None:
-        self.plainly = loop._plainly
-        self.begin_late = loop._begin_late
-        self.watched = (_watched_async if awaits else _watched)(loop, fn)
+        policy: Any = loop
+        self._loop = loop
+        self.channel: Channel = policy._channel
+        self.watched = (watched_async if awaits else watched_sync)(loop, fn)
         self.again = (_again_async if awaits else _again)(loop, fn)
 
+    # The methods of the loop are looked up each time: a disabled retry has others.
 
-def _watched(loop: Loop, fn: Fn) -> Fn:
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        return _repeat(loop._begin(cuts=False), fn, args, kwargs)
+    def plainly(self, error: Exception, mark: None) -> float:
+        """The seconds to wait before the second attempt in the plainest of cases, else below 0."""
+        return self._loop._plainly(error, mark)
 
-    return watched
-
-
-def _watched_async(loop: Loop, fn: Fn) -> Fn:
-    async def watched(*args: Any, **kwargs: Any) -> Any:
-        return await _repeat_async(loop._begin(cuts=True), fn, args, kwargs)
-
-    return watched
+    def begin_late(self, error: Exception, mark: None) -> RetryCall | None:
+        """What takes over where it is not plain, or None where that was the last attempt."""
+        return self._loop._begin_late(error, mark)
 
 
 def _again(loop: Loop, fn: Fn) -> Fn:
@@ -64,14 +61,13 @@ def _again(loop: Loop, fn: Fn) -> Fn:
     def again(following: Next, /, *args: Any, **kwargs: Any) -> Any:
         if type(following) is not float and isinstance(following, Bound):
             begun: Any = following
-            return _repeat(begun, fn, args, kwargs)
+            return repeat(begun, fn, args, kwargs)
         delay: float = following
         mark: Mark | None = None
         call: RetryCall | None = None
         try:
             while True:
-                mark = mark or Mark()
-                mark.next(delay)
+                mark = Mark(delay) if mark is None else mark.next(delay)
                 if delay > 0.0:
                     loop._pause(delay)
                 try:
@@ -90,7 +86,7 @@ def _again(loop: Loop, fn: Fn) -> Fn:
                         budget.deposit()
                     return result
                 if call is not None:
-                    return _repeat(call, fn, args, kwargs)
+                    return repeat(call, fn, args, kwargs)
         finally:
             if mark is not None:
                 mark.leave()
@@ -104,14 +100,13 @@ def _again_async(loop: Loop, fn: Fn) -> Fn:
     async def again(following: Next, /, *args: Any, **kwargs: Any) -> Any:
         if type(following) is not float and isinstance(following, Bound):
             begun: Any = following
-            return await _repeat_async(begun, fn, args, kwargs)
+            return await repeat_async(begun, fn, args, kwargs)
         delay: float = following
         mark: Mark | None = None
         call: RetryCall | None = None
         try:
             while True:
-                mark = mark or Mark()
-                mark.next(delay)
+                mark = Mark(delay) if mark is None else mark.next(delay)
                 if delay > 0.0:
                     await loop._pause_async(delay)
                 try:
@@ -130,7 +125,7 @@ def _again_async(loop: Loop, fn: Fn) -> Fn:
                         budget.deposit()
                     return result
                 if call is not None:
-                    return await _repeat_async(call, fn, args, kwargs)
+                    return await repeat_async(call, fn, args, kwargs)
         finally:
             if mark is not None:
                 mark.leave()

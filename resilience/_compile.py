@@ -89,13 +89,21 @@ class Layer:
         word: what it is called there.
         cells: what the template needs besides the policy, by name.
         inside: given what the policy stands directly around, the function to call in its place.
+        awaited: whether it is so for coroutine functions alone.
     """
 
-    __slots__ = ("cells", "inside", "template", "word")
+    __slots__ = ("awaited", "cells", "inside", "template", "word")
 
     def __init__(
-        self, template: str, word: str, cells: dict[str, Any], inside: Callable[[Fn], Fn] | None = None
+        self,
+        template: str,
+        word: str,
+        cells: dict[str, Any],
+        inside: Callable[[Fn], Fn] | None = None,
+        *,
+        awaited: bool = False,
     ) -> None:
+        self.awaited = awaited
         self.template = template
         self.word = word
         self.cells = cells
@@ -115,7 +123,7 @@ def _runs(parts: Sequence[Any], fn: Fn) -> list[Any] | None:
     run: _Run | None = None
     for part in reversed(parts):
         layer = _layer_of(part)
-        if layer is None:
+        if layer is None or (layer.awaited and not awaits):
             found.append(part)
             run = None
             continue
@@ -188,7 +196,9 @@ class _Run:
     def _cells(self, fn: Fn) -> dict[str, Any]:
         cells: dict[str, Any] = {"_function": fn}
         for number, (part, layer) in enumerate(zip(reversed(self._parts), self._layers, strict=True), 1):
-            if "retry" in layer.template:
+            if layer.template == "bounded_retry":
+                cells["_retry"] = part
+            elif "retry" in layer.template:
                 inner = fn
                 for gate in self._parts[:-1]:
                     inner = gate.bind(inner)

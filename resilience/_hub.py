@@ -12,6 +12,10 @@ left behind.
 
 Nobody pays for events that nobody hears: `heard` is one attribute of each policy, and of the hub, that says whether to
 build any.
+
+A listener may be stopped by a finaliser, so in a collection of garbage, on a thread that is inside a block of ours and
+holds its lock. So nobody who holds the hub's lock waits for another one, and whoever stops waits for no policy's: the
+policy learns of it at its next call.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
     from resilience.events import Event
     from resilience.policies._base import Policy
 
-__all__ = ["HUB", "Channel", "listen", "live", "registry"]
+__all__ = ["HUB", "Channel", "listen", "live", "registry", "report"]
 
 
 class _Hub:
@@ -42,11 +46,20 @@ class _Hub:
         # The same thread may come back: a collection of garbage in here can end a call whose listener listens.
         self.lock = threading.RLock()
 
-    def review(self) -> None:
-        """Tell the hub and each channel whether it is heard. Called with the lock held."""
-        for policy in live:
+    def review(self) -> list[Policy[object]]:
+        """Tell the hub and each channel whether it is heard; returns the policies that have yet to act on it.
+
+        Called with the lock held.
+        """
+        policies = list(live)
+        for policy in policies:
             policy._channel.heard = bool(self.listeners or policy._channel.listeners)
-            policy._listeners_changed()
+            policy._choose_listeners()
+        self.count()
+        return policies
+
+    def count(self) -> None:
+        """Tell the hub whether anything is heard. Called with the lock held."""
         self.heard = bool(self.listeners) or any(policy._channel.listeners for policy in live)
 
 
@@ -93,7 +106,7 @@ class _Listener:
         try:
             self.callback(event)
         except Exception as error:
-            _Unraisable(self.callback, error)
+            report(self.callback, error)
 
 
 class Channel:
@@ -139,6 +152,15 @@ class Channel:
         """Add a listener; returns what removes it."""
         return _listen(self, callback, types)
 
+    def __del__(self) -> None:
+        # The policy is gone, and its listeners with it. A finaliser may come anywhere, so it never waits for a lock:
+        # whoever holds it is about to count, or the next to listen or to stop will.
+        if self.listeners and HUB.lock.acquire(blocking=False):
+            try:
+                HUB.count()
+            finally:
+                HUB.lock.release()
+
     def after_fork(self) -> None:
         """In a forked child: whoever was delivering is not here, and what was queued is the parent's to deliver."""
         self._claim = threading.RLock()
@@ -168,13 +190,18 @@ def _listen(
     listener = _Listener(callback, types)
     with HUB.lock:
         where.listeners = (*where.listeners, listener)
-        HUB.review()
+        policies = HUB.review()
+    for policy in policies:
+        policy._listeners_changed()
 
     def stop() -> None:
         listener.stopped = True
         with HUB.lock:
             where.listeners = tuple(other for other in where.listeners if other is not listener)
-            HUB.review()
+            policies = HUB.review()
+        for policy in policies:
+            if not policy._lock.locked():
+                policy._listeners_changed()
 
     return stop
 
@@ -193,6 +220,11 @@ def _event_type(kind: object) -> type[Event]:
     if not (isinstance(kind, type) and issubclass(kind, Event)):
         raise TypeError(f"event_types must be classes of resilience.events, got {kind!r}")
     return kind
+
+
+def report(callback: object, error: Exception) -> None:
+    """Say through `sys.unraisablehook` that a listener has raised."""
+    _Unraisable(callback, error)
 
 
 class _Unraisable:

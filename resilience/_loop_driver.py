@@ -12,7 +12,6 @@ written out, too, so that those who have none do not pay for the question.
 
 from __future__ import annotations
 
-from resilience._hub import HUB
 from resilience._mark import Mark
 from resilience._shape import shape_of
 
@@ -21,44 +20,43 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from resilience._hub import Channel
     from resilience._kinds import Loop
     from resilience.policies._retry_call import RetryCall
     from resilience.policies.budget import RetryBudget
 
     Fn = Callable[..., Any]
 
-__all__ = ["bind_loop"]
+__all__ = ["bind_loop", "repeat", "repeat_async", "watched_async", "watched_sync"]
 
 
-def bind_loop(loop: Loop, fn: Fn, refusal: str) -> Fn:
-    """Call a function again as the loop decides. A generator cannot be begun anew without repeating what it has
-    yielded.
+def bind_loop(loop: Loop, channel: Channel, fn: Fn, refusal: str) -> Fn:
+    """Call a function again as the loop decides, the long way while its channel is heard. A generator cannot be begun
+    anew without repeating what it has yielded.
     """
     shape = shape_of(fn)
     if shape == "sync":
-        return _loop_sync(loop, fn)
+        return _loop_sync(loop, channel, fn)
     if shape == "coroutine":
-        return _loop_async(loop, fn)
+        return _loop_async(loop, channel, fn)
     raise TypeError(refusal)
 
 
 # --- plain functions --------------------------------------------------------------------------------------------------
 
 
-def _loop_sync(loop: Loop, fn: Fn) -> Fn:
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        return _repeat(loop._begin(cuts=False), fn, args, kwargs)
-
+def _loop_sync(loop: Loop, channel: Channel, fn: Fn) -> Fn:
+    watched = watched_sync(loop, fn)
     if not loop._lean:
         return watched
     if loop._budget is not None:
-        return _paid_sync(loop, fn, watched, loop._budget)
-    return _lean_sync(loop, fn, watched)
+        return _paid_sync(loop, channel, fn, watched, loop._budget)
+    return _lean_sync(loop, channel, fn, watched)
 
 
-def _lean_sync(loop: Loop, fn: Fn, watched: Fn) -> Fn:
+def _lean_sync(loop: Loop, channel: Channel, fn: Fn, watched: Fn) -> Fn:
     def retried(*args: Any, **kwargs: Any) -> Any:
-        if HUB.heard:
+        if channel.heard:
             return watched(*args, **kwargs)
         mark: Mark | None = None
         call: RetryCall | None = None
@@ -76,9 +74,8 @@ def _lean_sync(loop: Loop, fn: Fn, watched: Fn) -> Fn:
                         if call is None:
                             raise
                 if call is not None:
-                    return _repeat(call, fn, args, kwargs)
-                mark = mark or Mark()
-                mark.next(delay)
+                    return repeat(call, fn, args, kwargs)
+                mark = Mark(delay) if mark is None else mark.next(delay)
                 if delay > 0.0:
                     loop._pause(delay)
         finally:
@@ -88,9 +85,9 @@ def _lean_sync(loop: Loop, fn: Fn, watched: Fn) -> Fn:
     return retried
 
 
-def _paid_sync(loop: Loop, fn: Fn, watched: Fn, budget: RetryBudget) -> Fn:
+def _paid_sync(loop: Loop, channel: Channel, fn: Fn, watched: Fn, budget: RetryBudget) -> Fn:
     def retried(*args: Any, **kwargs: Any) -> Any:
-        if HUB.heard:
+        if channel.heard:
             return watched(*args, **kwargs)
         mark: Mark | None = None
         call: RetryCall | None = None
@@ -112,9 +109,8 @@ def _paid_sync(loop: Loop, fn: Fn, watched: Fn, budget: RetryBudget) -> Fn:
                         budget.deposit()
                     return result
                 if call is not None:
-                    return _repeat(call, fn, args, kwargs)
-                mark = mark or Mark()
-                mark.next(delay)
+                    return repeat(call, fn, args, kwargs)
+                mark = Mark(delay) if mark is None else mark.next(delay)
                 if delay > 0.0:
                     loop._pause(delay)
         finally:
@@ -124,10 +120,38 @@ def _paid_sync(loop: Loop, fn: Fn, watched: Fn, budget: RetryBudget) -> Fn:
     return retried
 
 
-def _repeat(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def watched_sync(loop: Loop, fn: Fn) -> Fn:
+    """Make each call as a `RetryCall` from its first attempt on."""
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        # `repeat`, without a frame of its own.
+        call = loop._begin(cuts=False)
+        call.__enter__()
+        try:
+            while True:
+                if call.delay > 0.0:
+                    call.pause()
+                try:
+                    result = fn(*args, **kwargs)
+                except Exception as error:
+                    if not call.failed(error):
+                        raise
+                else:
+                    if call.returned(result):
+                        return result
+        finally:
+            # By name, which is quicker than `with`. A sync call cuts nothing, so what was raised is no matter.
+            call.__exit__(None, None, None)
+
+    return watched
+
+
+def repeat(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Make the attempts of a call that is under way."""
     with call:
         while True:
-            call.pause()
+            if call.delay > 0.0:
+                call.pause()
             try:
                 result = fn(*args, **kwargs)
             except Exception as error:
@@ -141,20 +165,18 @@ def _repeat(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, An
 # --- coroutines -------------------------------------------------------------------------------------------------------
 
 
-def _loop_async(loop: Loop, fn: Fn) -> Fn:
-    async def watched(*args: Any, **kwargs: Any) -> Any:
-        return await _repeat_async(loop._begin(cuts=True), fn, args, kwargs)
-
+def _loop_async(loop: Loop, channel: Channel, fn: Fn) -> Fn:
+    watched = watched_async(loop, fn)
     if not loop._lean:
         return watched
     if loop._budget is not None:
-        return _paid_async(loop, fn, watched, loop._budget)
-    return _lean_async(loop, fn, watched)
+        return _paid_async(loop, channel, fn, watched, loop._budget)
+    return _lean_async(loop, channel, fn, watched)
 
 
-def _lean_async(loop: Loop, fn: Fn, watched: Fn) -> Fn:
+def _lean_async(loop: Loop, channel: Channel, fn: Fn, watched: Fn) -> Fn:
     async def retried(*args: Any, **kwargs: Any) -> Any:
-        if HUB.heard:
+        if channel.heard:
             return await watched(*args, **kwargs)
         mark: Mark | None = None
         call: RetryCall | None = None
@@ -172,9 +194,8 @@ def _lean_async(loop: Loop, fn: Fn, watched: Fn) -> Fn:
                         if call is None:
                             raise
                 if call is not None:
-                    return await _repeat_async(call, fn, args, kwargs)
-                mark = mark or Mark()
-                mark.next(delay)
+                    return await repeat_async(call, fn, args, kwargs)
+                mark = Mark(delay) if mark is None else mark.next(delay)
                 if delay > 0.0:
                     await loop._pause_async(delay)
         finally:
@@ -184,9 +205,9 @@ def _lean_async(loop: Loop, fn: Fn, watched: Fn) -> Fn:
     return retried
 
 
-def _paid_async(loop: Loop, fn: Fn, watched: Fn, budget: RetryBudget) -> Fn:
+def _paid_async(loop: Loop, channel: Channel, fn: Fn, watched: Fn, budget: RetryBudget) -> Fn:
     async def retried(*args: Any, **kwargs: Any) -> Any:
-        if HUB.heard:
+        if channel.heard:
             return await watched(*args, **kwargs)
         mark: Mark | None = None
         call: RetryCall | None = None
@@ -208,9 +229,8 @@ def _paid_async(loop: Loop, fn: Fn, watched: Fn, budget: RetryBudget) -> Fn:
                         budget.deposit()
                     return result
                 if call is not None:
-                    return await _repeat_async(call, fn, args, kwargs)
-                mark = mark or Mark()
-                mark.next(delay)
+                    return await repeat_async(call, fn, args, kwargs)
+                mark = Mark(delay) if mark is None else mark.next(delay)
                 if delay > 0.0:
                     await loop._pause_async(delay)
         finally:
@@ -220,10 +240,21 @@ def _paid_async(loop: Loop, fn: Fn, watched: Fn, budget: RetryBudget) -> Fn:
     return retried
 
 
-async def _repeat_async(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def watched_async(loop: Loop, fn: Fn) -> Fn:
+    """Make each call as a `RetryCall` from its first attempt on, cut at `within`."""
+
+    async def watched(*args: Any, **kwargs: Any) -> Any:
+        return await repeat_async(loop._begin(cuts=True), fn, args, kwargs)
+
+    return watched
+
+
+async def repeat_async(call: RetryCall, fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Make the attempts of a call that is under way."""
     with call:
         while True:
-            await call.pause_async()
+            if call.delay > 0.0:
+                await call.pause_async()
             try:
                 result = await fn(*args, **kwargs)
             except Exception as error:

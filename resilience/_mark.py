@@ -12,6 +12,10 @@ from math import inf
 from resilience import clock as _clock
 from resilience._scope import Bound, current
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
 __all__ = ["Mark"]
 
 
@@ -31,13 +35,15 @@ class Mark(Bound):
     parent = None
     _cut = None
 
-    def __init__(self) -> None:
-        self.attempt = 1
-        self.delay = self.waited = 0.0
+    def __init__(self, delay: float) -> None:
+        """The second attempt comes, after `delay` seconds."""
+        self.attempt = 2
+        self.delay = self.waited = delay
         self._token = current.set(self)
 
-    def next(self, delay: float) -> None:
+    def next(self, delay: float) -> Self:
         """Another attempt comes, after `delay` seconds."""
         self.attempt += 1
         self.delay = delay
         self.waited += delay
+        return self

@@ -38,7 +38,7 @@ return _result
 """
 
 _RETRY = """\
-if _hub.heard:
+if _hub.heard and _retry.channel.heard:
     return <await>_retry.watched(<arguments>)
 try:
     <body>
@@ -52,7 +52,7 @@ return <await>_retry.again(<after_next>)
 """
 
 _PAID_RETRY = """\
-if _hub.heard:
+if _hub.heard and _retry.channel.heard:
     return <await>_retry.watched(<arguments>)
 try:
     <body>
@@ -69,6 +69,22 @@ else:
 return <await>_retry.again(<after_next>)
 """
 
+_BOUNDED_RETRY = """\
+_call = _retry._begin(cuts=<cuts>)
+with _call:
+    while True:
+        if _call.delay > 0.0:
+            <await>_call.pause<suffix>()
+        try:
+            <body>
+        except Exception as _error:
+            if not _call.failed(_error):
+                raise
+        else:
+            if _call.returned(_result):
+                return _result
+"""
+
 _GATE = """\
 _permit<n> = <gate>._permit
 try:
@@ -83,7 +99,14 @@ if <gate>._clean != _permit<n>:
     <gate>._returned(_permit<n>, _result, 0.0)
 """
 
-_BREAKER = _GATE.replace("try:\n", "if _permit<n> < 0:\n    <gate>._turn_away()\ntry:\n", 1)
+_REFUSAL = """\
+if _permit<n> < 0 and <gate>._shut is not None:
+    _now, _shut = <gate>._now(), <gate>._shut
+    if _shut is not None and _now < _shut[0]:
+        raise <gate>._refused(_shut, _now)
+"""
+
+_BREAKER = _GATE.replace("try:\n", f"{_REFUSAL}try:\n", 1)
 
 _TIMED_BREAKER = """\
 _permit<n> = <gate>._permit
@@ -100,44 +123,58 @@ except BaseException as _error:
 <gate>._returned(_permit<n>, _result, _started<n>)
 """
 
-_COUNTING_BREAKER = """\
-_permit<n> = <gate>._permit
-if _permit<n> < 0:
-    <gate>._turn_away()
-try:
-    if _permit<n> < 0:
-        _permit<n> = <await><gate>._admit<suffix>((), {})
-    <body>
-except BaseException as _error:
-    if _permit<n> >= 0:
-        <gate>._raised(_permit<n>, _error, 0.0)
-    raise
-# One step without a call in it: see resilience.policies._circuit.
-if <gate>._steady == _permit<n>:
-    <gate>._window.calls += 1
-elif <gate>._clean != _permit<n>:
-    <gate>._returned(_permit<n>, _result, 0.0)
+_END_OF_GATE = """\
+if <gate>._clean != _permit<n>:
 """
 
-_CLOCKED_BREAKER = """\
-_permit<n> = <gate>._permit
-if _permit<n> < 0:
-    <gate>._turn_away()
-try:
-    if _permit<n> < 0:
-        _permit<n> = <await><gate>._admit<suffix>((), {})
-    <body>
-except BaseException as _error:
-    if _permit<n> >= 0:
-        <gate>._raised(_permit<n>, _error, 0.0)
-    raise
+_COUNTING_BREAKER = _BREAKER.replace(
+    _END_OF_GATE,
+    """\
+# One step without a call in it: see resilience.policies._circuit.
+if <gate>._steady == _permit<n>:
+    <gate>._window.ticks += 1
+elif <gate>._clean != _permit<n>:
+""",
+)
+
+_CLOCKED_BREAKER = _BREAKER.replace(
+    _END_OF_GATE,
+    """\
 _now = _clock<n>.now()
 # One step without a call in it: see resilience.policies._circuit.
 _window = <gate>._window
-if <gate>._steady == _permit<n> and _now // _window.width == _window.slice:
-    _window.fresh += 1
+if <gate>._steady == _permit<n> and _now <= _window.ends:
+    _window.ticks += 1
 elif <gate>._clean != _permit<n>:
-    <gate>._returned(_permit<n>, _result, 0.0)
+""",
+)
+
+_WATCHING_BREAKER = """\
+_permit<n> = -1
+_started<n> = _clock<n>.now()
+_watches<n> = <gate>._watches
+try:
+    # One step without a call in it, and another at the end: see resilience.core.watch.
+    if _watches<n>.alone is None and _started<n> <= _watches<n>.until:
+        _watches<n>.alone = _started<n>
+        _permit<n> = _watches<n>.number
+    else:
+        _shut = <gate>._shut
+        if _shut is not None and _started<n> < _shut[0]:
+            raise <gate>._refused(_shut, _started<n>)
+        _permit<n> = <gate>._enter(_watches<n>, _started<n>)
+        _started<n> = <gate>._now()
+    <body>
+    _now = _clock<n>.now()
+except BaseException as _error:
+    if _permit<n> >= 0:
+        <gate>._raised(_permit<n>, _error, _started<n>)
+    raise
+if _permit<n> == _watches<n>.number and _now <= _watches<n>.until:
+    _watches<n>.alone = None
+    _watches<n>.window.ticks += 1
+else:
+    <gate>._leave(_watches<n>, _permit<n>, _result, _started<n>, _now)
 """
 
 _TOLL = """\
@@ -161,25 +198,34 @@ if not _quick<n>(<gate>):
 <body>
 """
 
-WORDS = ("breaker", "throttle", "bulkhead", "limit")
-"""What a gate may be called in the text."""
+_SCOPE = """\
+with <gate>.<scope>():
+    <body>
+"""
+
+WORDS = ("breaker", "throttle", "bulkhead", "limit", "timeout")
+"""What a gate or a scope may be called in the text."""
 
 _LAYERS = {
     "retry": _RETRY,
     "paid_retry": _PAID_RETRY,
+    "bounded_retry": _BOUNDED_RETRY,
     "gate": _GATE,
     "breaker": _BREAKER,
     "timed_breaker": _TIMED_BREAKER,
     "counting_breaker": _COUNTING_BREAKER,
     "clocked_breaker": _CLOCKED_BREAKER,
+    "watching_breaker": _WATCHING_BREAKER,
     "toll": _TOLL,
     "locked_toll": _LOCKED_TOLL,
+    "scope": _SCOPE,
 }
 
 RESERVED = frozenset(
     {
         "_budget",
         "_burst",
+        "_call",
         "_clock",
         "_error",
         "_floor",
@@ -191,7 +237,8 @@ RESERVED = frozenset(
         "_next",
         "_now",
     }
-    | {"_permit", "_quick", "_result", "_retry", "_started", "_state", "_taken", "_times", "_unit", "_window"}
+    | {"_permit", "_quick", "_result", "_retry", "_shut", "_started", "_state", "_taken", "_times", "_unit"}
+    | {"_watches", "_window"}
     | {"BaseException", "Exception"}
     | {f"_{word}" for word in WORDS}
 )
@@ -226,6 +273,8 @@ def source(
         "<async>": "async " if awaits else "",
         "<await>": "await " if awaits else "",
         "<suffix>": "_async" if awaits else "",
+        "<scope>": "_cut_scope" if awaits else "_scope",
+        "<cuts>": str(awaits),
         "<cells>": ", ".join(cells),
         "<after_next>": f"_next, {arguments}" if arguments else "_next",
         "<arguments>": arguments,

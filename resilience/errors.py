@@ -57,7 +57,8 @@ class ResilienceError(Exception):
 def _rebuild(kind: type[ResilienceError], args: tuple[Any, ...], state: dict[str, Any]) -> ResilienceError:
     error = kind.__new__(kind, *args)
     error.args = args
-    error.__dict__.update(state)
+    for name, value in state.items():
+        setattr(error, name, value)
     return error
 
 
@@ -93,12 +94,19 @@ class CircuitOpen(Rejected):
         last_error: (type name, message) of the failure that was counted last, or None. No traceback is kept.
     """
 
+    # While something is down this is raised for every call, and slots are filled in half the time of a dict.
+    __slots__ = ("last_error", "policy", "retry_after", "state")
+
     def __init__(
         self, policy: str, retry_after: float | None, state: CircuitState, last_error: tuple[str, str] | None = None
     ) -> None:
         super().__init__(policy, retry_after)
         self.state = state
         self.last_error = last_error
+
+    def __reduce__(self) -> tuple[Callable[..., ResilienceError], tuple[Any, ...]]:
+        slots = {name: getattr(self, name) for name in CircuitOpen.__slots__}
+        return _rebuild, (type(self), self.args, {**self.__dict__, **slots})
 
     def _reason(self) -> str:
         cause = "" if self.last_error is None else f"; last failure {': '.join(filter(None, self.last_error))}"

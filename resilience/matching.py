@@ -108,9 +108,16 @@ class Matcher:
         Raises:
             TypeError: the predicate answered something that is neither a bool, a number nor None.
         """
-        if self.on_result is None:
+        on_result = self.on_result
+        if on_result is None:
             return None
-        return _ask("on_result", self.on_result, result)
+        # `_ask`, with the answer that nearly every result gets looked at here.
+        try:
+            answer: object = on_result(result)
+        except Exception as error:
+            _blame("on_result", on_result, error)
+            raise
+        return None if answer is False or answer is None else _meaning("on_result", on_result, answer)
 
     def _matched(self, error: Exception) -> float | None:
         if isinstance(error, _Group):
@@ -223,8 +230,16 @@ def _ask(parameter: str, predicate: Callable[..., object], about: object) -> flo
     try:
         answer = predicate(about)
     except Exception as error:
-        leave_note(error, "resilience: raised by the predicate ", f"{parameter}={_name(predicate)}")
+        _blame(parameter, predicate, error)
         raise
+    return _meaning(parameter, predicate, answer)
+
+
+def _blame(parameter: str, predicate: object, error: Exception) -> None:
+    leave_note(error, "resilience: raised by the predicate ", f"{parameter}={_name(predicate)}")
+
+
+def _meaning(parameter: str, predicate: object, answer: object) -> float | None:
     if answer is True:
         return 0.0
     if answer is False or answer is None:

@@ -213,7 +213,7 @@ def test_when_a_window_may_be_counted_in() -> None:
     assert steady_window([share]) is None
     share.record(SUCCESS, 0.0, 0.0)
     assert steady_window([share]) is window
-    window.calls += 3
+    window.ticks += 3
     assert share.counts(0.0) == (0, 4)
 
 
@@ -224,7 +224,8 @@ def test_what_may_stand_beside_a_window() -> None:
     row.record(FAILURE, 0.0, 0.0)
     assert steady_window([row, share]) is None
     assert steady_window([share, FailureRate(window=1).start()]) is None
-    assert steady_window([SlowRate(slower_than=1).start()]) is None
+    assert steady_window([share, SlowRate(slower_than=1).start()]) is None
+    assert isinstance(steady_window([SlowRate(slower_than=1, calls=9).start()]), LastCalls)
     assert steady_window([Consecutive(3).start()]) is None
 
 
@@ -233,10 +234,10 @@ def test_a_slice_takes_in_its_fresh_calls_before_the_next_begins() -> None:
     window = LastSeconds(10.0)
     window.add(True, 0.5)
     assert window.slice == 0
-    window.fresh += 2
+    window.ticks += 2
     assert window.counts(0.9) == (1, 3)
-    window.fresh += 1
+    window.ticks += 1
     window.add(False, 5.5)
     assert window.counts(9.99) == (1, 5)
     assert window.counts(10.0) == (0, 1)
-    assert window.fresh == 0
+    assert window.ticks == 0

@@ -34,6 +34,8 @@ Time never runs backwards in here: a reading older than the newest one seen is r
 
 from __future__ import annotations
 
+from math import inf
+
 from resilience.core.verdict import FAILURE, SUCCESS
 
 TYPE_CHECKING = False
@@ -83,7 +85,7 @@ class Accepts:
         self._slices: list[_Slice] = []
         self._refused = 0
         self._began: float | None = None
-        self._latest = float("-inf")
+        self._latest = -inf
 
     def acquire(self, now: float, u: float) -> int:
         """A permit for one call, or REFUSED, as the chance `u` in [0, 1) will have it."""
@@ -128,7 +130,7 @@ class Accepts:
         self._latest = max(self._latest, now)
         if self._began is None:
             self._began = self._latest
-        slices, number = self._slices, int((self._latest - self._began) // self._width)
+        slices, number = self._slices, int((self._latest - self._began) / self._width)
         if not slices or slices[-1].number != number:
             slices.append(_Slice(number))
             while slices[0].number <= number - _SLICES:

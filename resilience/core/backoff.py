@@ -90,7 +90,7 @@ class _Value:
         return hash((type(self), self._values()))
 
     def __repr__(self) -> str:
-        fields = ", ".join(f"{name}={value!r}" for name, value in zip(self.__match_args__, self._values(), strict=True))
+        fields = ", ".join(map("{}={!r}".format, self.__match_args__, self._values()))
         return f"{type(self).__name__.lower()}({fields})"
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
@@ -208,7 +208,7 @@ class Schedule(Curve):
     def delay(self, retry: int) -> float:
         """Entry number `retry`, or the last one."""
         delays = self.delays
-        return delays[retry - 1] if retry < len(delays) else delays[-1]
+        return delays[min(retry, len(delays)) - 1]
 
 
 class Decorrelated(_Value):

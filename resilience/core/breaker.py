@@ -150,10 +150,10 @@ class Circuit:
         if self.state is CircuitState.CLOSED:
             if self.ramp is not None and not self.ramp.admits(self.latest, u):
                 return REFUSED
-            return self.generation if self.watches is None else self.watches.begin(self._draw(), self.latest)
+            return self.generation if self.watches is None else self.watches.begin(self.draw(), self.latest)
         if self.state is not CircuitState.HALF_OPEN or not self._places():
             return REFUSED
-        permit = self._draw()
+        permit = self.draw()
         self.leases[permit] = self.latest + self.lease
         return permit
 
@@ -168,7 +168,7 @@ class Circuit:
         current = permit == generation
         if self.watches is not None:
             # Before time takes effect: what nobody has seen being slow so far is judged by its end.
-            current = permit in self.watches.running
+            current = permit in self.watches
             tallies = self.watches.end(permit, tallies)
         self.look(now)
         if permit in self.leases:
@@ -199,11 +199,9 @@ class Circuit:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def look(self, now: float) -> CircuitState:
-        """Let time take effect: calls that have become slow, the ends of a cooldown, of leases, of a ramp. Returns the
-        present state.
-        """
+        """Let time take effect: slow calls, the ends of a cooldown, of leases, of a ramp. Returns the present state."""
         self.latest = max(self.latest, now)
-        if self.watches is not None and self.watches.running and self.watches.look(self.latest):
+        if self.watches is not None and self.watches.due < self.latest and self.watches.look(self.latest, self.serial):
             self._open()
         if self.ramp is not None and self.ramp.over(self.latest):
             self.ramp = None
@@ -244,7 +242,7 @@ class Circuit:
 
         Failures that have not tripped are no verdict: else strangers could fill a table with names that failed once.
         """
-        if self.state is not CircuitState.CLOSED or (self.watches is not None and self.watches.running):
+        if self.state is not CircuitState.CLOSED or (self.watches is not None and self.watches.under_way):
             return False
         return self.ramp is None or self.ramp.over(max(self.latest, now))
 
@@ -287,7 +285,7 @@ class Circuit:
     def isolate(self, reason: str, now: float) -> int:
         """Refuse every call until what is returned here has been given to `release`."""
         self.look(now)
-        token = self._draw()
+        token = self.draw()
         self._isolations[token] = reason
         self._move(CircuitState.ISOLATED)
         return token
@@ -305,13 +303,14 @@ class Circuit:
     def forget_calls(self, but: Circuit | None = None) -> None:
         """Watch no call any more but those that another circuit watches: the rest will come back late, if at all."""
         if self.watches is not None:
-            self.watches.keep(but.watches.running if but is not None and but.watches is not None else ())
+            self.watches.keep(but.watches.under_way if but is not None and but.watches is not None else ())
 
     # --- transitions --------------------------------------------------------------------------------------------------
 
-    def _draw(self) -> int:
-        self.serial += 1
-        return self.serial
+    def draw(self) -> int:
+        """A number that no permit has had and none will."""
+        self.serial = serial = self.serial + 1
+        return serial
 
     def _open(self, hint: float = 0.0) -> None:
         if self.state is CircuitState.OPEN:
@@ -337,7 +336,7 @@ class Circuit:
 
     def _move(self, state: CircuitState) -> None:
         # Also without a change of state: what was admitted before a reset is of an older generation.
-        self.generation = self._draw()
+        self.generation = self.draw()
         self.leases.clear()
         self.forget_calls()
         self._passed = 0

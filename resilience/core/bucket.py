@@ -102,6 +102,17 @@ class Sums:
         """Add an amount to each sum; with a sign of -1.0, take it away."""
         self._sums = [plus(total, sign * amount) for total, amount in zip(self._sums, amounts, strict=True)]
 
+    def shift(self, amount: float) -> bool:
+        """Add to the first sum where one float holds what comes out; else do nothing and return False."""
+        total = self._sums[0]
+        if isinstance(total, tuple):
+            return False
+        after = total + amount
+        if after - total != amount or after - amount != total:
+            return False
+        self._sums[0] = after
+        return True
+
     def values(self) -> list[float]:
         """The sums, each rounded once."""
         return [gap(total, 0.0) for total in self._sums]
@@ -207,13 +218,18 @@ class Bucket:
         goal = plus(base, cost)
         if ahead or keep:
             goal = plus(plus(goal, ahead), keep)
-        when = now + gap(goal, line) / self.rate
-        while when < inf and beyond(goal, self.at(when)):
-            when = nextafter(when, inf)
+        when = self.reached_at(goal, now, line)
         delay = when - now
         while now + delay < when:
             delay = nextafter(delay, inf)
         return delay
+
+    def reached_at(self, goal: State, now: float, line: float) -> float:
+        """The earliest reading, or one a last place later, at which the line has come from `line` as far as `goal`."""
+        when = now + gap(goal, line) / self.rate
+        while when < inf and beyond(goal, self.at(when)):
+            when = nextafter(when, inf)
+        return when
 
     def when(self, state: State, cost: float, keep: float = 0.0) -> float:
         """The reading, rounded, at which a bucket that was not full gets enough for `cost`; -inf for one that was."""

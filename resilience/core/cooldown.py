@@ -70,7 +70,8 @@ class Cooldown:
         grows: whether each has to be told its length by `rest`.
 
     Attributes:
-        ends: the reading of the clock at which the present one is over; infinite while it is unmeasured.
+        ends: the reading of the clock at which the present one is over; infinite while it is unmeasured, 0.0
+            before the first.
         rest: seconds of the present one, hints excluded; 0.0 before it is known.
         unmeasured: (number of the opening since the last close, cooldown before) while the length of the present one is
             yet to be told; else None.
@@ -78,11 +79,12 @@ class Cooldown:
 
     __slots__ = ("_began", "_grows", "_hint", "_longest", "_openings", "ends", "rest", "unmeasured")
 
+    _began: float
+    _hint: float
+
     def __init__(self, longest: float, grows: bool) -> None:
         self._longest = longest
         self._grows = grows
-        self._began: float = 0.0
-        self._hint: float = 0.0
         self._openings = 0
         self.ends: float = 0.0
         self.rest: float = 0.0 if grows else longest

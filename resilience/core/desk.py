@@ -16,6 +16,7 @@ from math import inf
 
 from resilience.core.ledger import Ledger
 from resilience.core.line import Line
+from resilience.core.single_file import follow, let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,6 +88,14 @@ class Desk:
         if not joined or line.is_head(waiter) or line.failed:
             self._look(line, now)
         return joined
+
+    def follow(self, waiter: Waiter, now: float, max_wait: float, armed: float) -> bool:
+        """Let a claim wait behind others, where that is simple and somebody looks at its line in time, at `armed`.
+
+        That moves no alarm and ends nobody's wait. Else do nothing and return False.
+        """
+        line = self.lines.get(waiter.key)
+        return line is not None and now < line.alarm >= armed and follow(line, waiter, now, max_wait)
 
     def reserve(self, waiter: Waiter, now: float, max_wait: float) -> float | None:
         """Promise a claim that was not granted its turn, and return the seconds until then.
@@ -194,15 +203,19 @@ class Desk:
 
     def _look(self, line: Line, now: float) -> bool:
         """Let those take whose turn has come, and set the alarm for the next. False when the line is closed by that."""
-        self.ended += line.pump(now)
+        due = let_go(line, now, self.ended)
+        if due is None:
+            self.ended += line.pump(now)
+            if line.empty:
+                line.alarm = -inf
+                self.lines.pop(line.key, None)
+            else:
+                due = line.due(now)
         if line.failed:
             self.ended += line.failed
             line.failed = []
-        if line.empty:
-            line.alarm = -inf
-            self.lines.pop(line.key, None)
+        if due is None:
             return False
-        due = line.due(now)
         if due != line.alarm:
             line.alarm = due
             if due < inf:

@@ -57,8 +57,7 @@ class Hedging:
     def began(self) -> None:
         """A call has begun: it earns its share of a copy."""
         self._calls += 1
-        if self.credit > _SAVED_AT_MOST:
-            self._sent = self._calls * self._share - _SAVED_AT_MOST
+        self._sent = max(self._sent, self._calls * self._share - _SAVED_AT_MOST)
 
     def delay(self) -> float | None:
         """Seconds from the first copy to the next, or None while too little is known."""

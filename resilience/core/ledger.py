@@ -72,6 +72,7 @@ class Ledger:
     Attributes:
         sole: the state for the key None, which has no place in the table.
         at_hand: whether that may be read and written from outside, as one step; `load` takes it away.
+        brisk: whether, besides, it is one float and not below 0.0, as the bucket has been full since the clock began.
         states: the states by key; of several rates, a tuple.
         episode: how many times it has begun to turn unknown keys away.
     """
@@ -84,6 +85,7 @@ class Ledger:
         "_sweep_at",
         "_turns_away",
         "at_hand",
+        "brisk",
         "buckets",
         "episode",
         "keeps",
@@ -98,7 +100,7 @@ class Ledger:
         self.max_keys = max_keys
         self._fresh: Any = FULL if len(self.buckets) == 1 else (FULL,) * len(self.buckets)
         self.sole: Any = self._fresh
-        self.at_hand = False
+        self.at_hand = self.brisk = False
         self.states: dict[Key, Any] = {}
         self._refunds: dict[Key, _Refunds] = {}
         self._past: list[tuple[float, int, Key]] = []
@@ -109,10 +111,15 @@ class Ledger:
 
     # --- states ------------------------------------------------------------------------------------------------------
 
+    @property
+    def has_refunds(self) -> bool:
+        """Whether anything was handed back that could still count."""
+        return bool(self._refunds)
+
     def load(self, key: Key) -> tuple[State, ...]:
         """The states of a key, one per rate."""
         if key is None:
-            self.at_hand = False
+            self.at_hand = self.brisk = False
             kept = self.sole
         else:
             kept = self.states.get(key, self._fresh)

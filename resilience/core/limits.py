@@ -53,8 +53,7 @@ class _Value:
         return hash((type(self), self._numbers()))
 
     def __repr__(self) -> str:
-        given = (f"{field}={value!r}" for field, value in zip(self.__slots__, self._numbers(), strict=True))
-        return f"{type(self).__name__}({', '.join(given)})"
+        return f"{type(self).__name__}({', '.join(map('{}={!r}'.format, self.__slots__, self._numbers()))})"
 
 
 class Gradient(_Value):

@@ -57,9 +57,10 @@ class _Rank:
     when that is to be found out anew.
     """
 
-    __slots__ = ("end", "gone", "need", "queue", "slack")
+    __slots__ = ("end", "gone", "need", "number", "queue", "slack")
 
-    def __init__(self, rates: int) -> None:
+    def __init__(self, number: int, rates: int) -> None:
+        self.number = number
         self.queue: deque[Waiter] = deque()
         self.clear(rates)
 
@@ -102,14 +103,15 @@ class Line:
     Attributes:
         alarm: the reading at which `pump` will next have something to do, as it was last found.
         failed: waiters whose wait cannot be met any more, for somebody to take away.
+        ledger: who has taken what.
     """
 
-    __slots__ = ("_ledger", "_number", "_ranks", "alarm", "failed", "key", "promises")
+    __slots__ = ("_number", "_ranks", "alarm", "failed", "key", "ledger", "promises")
 
     def __init__(self, ledger: Ledger, key: Key) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
         self.key = key
-        self._ranks = [_Rank(len(ledger.buckets)) for _ in range(RANKS)]
+        self._ranks = [_Rank(number, len(ledger.buckets)) for number in range(RANKS)]
         self.promises = Promises(len(ledger.buckets))
         self._number = 0
         self.alarm = inf
@@ -124,6 +126,17 @@ class Line:
     def empty(self) -> bool:
         """Whether nobody waits and nothing is owed."""
         return not self.promises and not any(rank.queue for rank in self._ranks)
+
+    def only_rank(self) -> _Rank | None:
+        """The rank of all who wait, if that is one and nothing is owed."""
+        top, middle, low = self._ranks
+        if self.promises:
+            return None
+        if top.queue:
+            return None if middle.queue or low.queue else top
+        if middle.queue:
+            return None if low.queue else middle
+        return low if low.queue else None
 
     def ahead(self, rank: int) -> list[float]:
         """Per rate, what is spoken for when a claim of `rank` arrives."""
@@ -145,7 +158,7 @@ class Line:
             waiter.retry_after = self.come_back(waiter, now)
             return False
         rank = self._ranks[waiter.rank]
-        waiter.number = self._next_number()
+        waiter.number = self.next_number()
         waiter.deadline = now + max_wait
         rank.add(waiter)
         rank.end = end
@@ -159,7 +172,7 @@ class Line:
         if delay > max_wait + _slop(now + delay):
             waiter.retry_after = self.come_back(waiter, now)
             return None
-        waiter.number = self._next_number()
+        waiter.number = self.next_number()
         self.promises.make(waiter, now + delay)
         # A higher rank does not count those who wait, and for it there is time to spare before this promise.
         self.promises.gaps = self.promises.gaps or self.waiting > 0
@@ -174,7 +187,7 @@ class Line:
     def until_turn(self, claim: Claim, now: float) -> float:
         """Seconds until the turn of a claim, if it joins now."""
         if self._adds_up(claim):
-            return self._ledger.wait(claim, now, self.ahead(claim.rank))
+            return self.ledger.wait(claim, now, self.ahead(claim.rank))
         return max(0.0, self._turn(claim, now, claim.rank)[1] - now)
 
     def come_back(self, claim: Claim, now: float) -> float:
@@ -185,7 +198,7 @@ class Line:
 
     def _turn(self, claim: Claim, now: float, behind: int) -> tuple[Forecast | None, float]:
         if self._adds_up(claim):
-            return None, now + self._ledger.wait(claim, now, self.ahead(behind))
+            return None, now + self.ledger.wait(claim, now, self.ahead(behind))
         end = self._end(behind, now).copy()
         return end, end.serve(claim, inf)
 
@@ -193,7 +206,8 @@ class Line:
         """Whether the time of a turn follows from the sum of what is ahead."""
         return len(claim.costs) == 1 and not self.promises.gaps
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
+        """The place of one who arrives, in the order of arrival."""
         self._number += 1
         return self._number
 
@@ -207,7 +221,7 @@ class Line:
         behind = [other for other in self._ranks[rank:] if other.queue]
         if not behind:
             return
-        delay = max(cost / bucket.rate for cost, bucket in zip(costs, self._ledger.buckets, strict=True))
+        delay = max(cost / bucket.rate for cost, bucket in zip(costs, self.ledger.buckets, strict=True))
         self._expect_anew(rank)
         for other in behind:
             other.slack -= delay
@@ -219,7 +233,7 @@ class Line:
     def keep_promises(self, now: float) -> None:
         """Take what was reserved for times that have come, as of those times."""
         for promise in self.promises.come(now):
-            self._ledger.charge(promise, promise.at)
+            self.ledger.charge(promise, promise.at)
 
     def pump(self, now: float) -> list[Waiter]:
         """Let every head that is due take, in order, and return those; they do not stand in line any more."""
@@ -228,10 +242,10 @@ class Line:
         held_up = False
         for rank in self._ranks:
             while (head := rank.head()) is not None:
-                taken = self._ledger.taken_by(head, now, self._before(head))
+                taken = self.ledger.taken_by(head, now, self._before(head))
                 if taken is None or self._breaks(head, taken):
                     break
-                self._ledger.grant(head, taken)
+                self.ledger.grant(head, taken)
                 rank.remove(head)
                 granted.append(head)
                 if held_up:
@@ -247,7 +261,7 @@ class Line:
         for rank in self._ranks:
             head = rank.head()
             if head is not None:
-                wait = self._ledger.wait(head, now, self._before(head))
+                wait = self.ledger.wait(head, now, self._before(head))
                 if self.promises and wait in {0.0, inf}:
                     # It could take but for a promise, or no passing of time would do: the next promise to come
                     # changes that.
@@ -270,7 +284,7 @@ class Line:
         """Whether a head that takes would leave too little for a promise that was made after it came."""
         if not self.promises or not self.promises.made_after(head.number):
             return False
-        return broken(self._ledger, head, taken, self.promises.to_come())
+        return broken(self.ledger, head, taken, self.promises.to_come())
 
     # --- leaving ------------------------------------------------------------------------------------------------------
 
@@ -304,7 +318,7 @@ class Line:
         return self._forecast(now)
 
     def _forecast(self, now: float) -> Forecast:
-        return Forecast(self._ledger, self._ledger.load(self.key), self.promises.to_come(), now)
+        return Forecast(self.ledger, self.ledger.load(self.key), self.promises.to_come(), now)
 
     def _expect_anew(self, rank: int) -> None:
         for behind in self._ranks[rank:]:

@@ -43,7 +43,11 @@ class Waiter(Claim):
     __slots__ = ("at", "deadline", "number", "owed", "retry_after", "waits")
 
     def __init__(self, key: Key, costs: tuple[float, ...], rank: int) -> None:
-        super().__init__(key, costs, rank)
+        self.key = key
+        self.costs = costs
+        self.rank = rank
+        self.marks = ()
+        self.returned = ()
         self.waits = False
         self.owed = False
         self.number = 0

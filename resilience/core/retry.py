@@ -22,6 +22,7 @@ from __future__ import annotations
 from math import inf
 
 from resilience._checks import is_number
+from resilience.core.backoff import Constant, Exponential, Fibonacci, Linear, Schedule
 from resilience.core.deadline import ends_at, fits
 
 TYPE_CHECKING = False
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RetryPlan", "RetryRun"]
 
+_PURE = (Constant, Exponential, Fibonacci, Linear, Schedule)
+_MOST_KNOWN = 16
+
 
 class RetryPlan:
     """The immutable numbers of a retry policy; safe to share.
@@ -41,15 +45,22 @@ class RetryPlan:
         within: seconds for all attempts and sleeps together, or None.
         backoff: the delay before each retry.
         max_retry_after: a hint above this many seconds ends the run at once.
+
+    Attributes:
+        known: the delays before jitter that were computed beforehand, by the number of the attempt that failed; where
+            none was, or jitter is more than a factor, the backoff is asked.
+        jittered: whether the chance has any influence on the delay.
     """
 
-    __slots__ = ("attempts", "backoff", "max_retry_after", "within")
+    __slots__ = ("attempts", "backoff", "jittered", "known", "max_retry_after", "within")
 
     def __init__(self, attempts: float, within: float | None, backoff: Backoff, max_retry_after: float) -> None:
         self.attempts = attempts
         self.within = within
         self.backoff = backoff
         self.max_retry_after = max_retry_after
+        self.known = _known(backoff, attempts)
+        self.jittered = not (isinstance(backoff, _PURE) and backoff.jitter == "none")
 
 
 class RetryRun:
@@ -139,6 +150,13 @@ class RetryRun:
         delay = self.next_delay(now, u, 0.0, left)
         self.attempt, self.previous, self.waited, self.ended_by = before
         return delay
+
+
+def _known(backoff: Backoff, attempts: float) -> tuple[float, ...]:
+    """The first delays of a backoff that depends on nothing but the number, and whose jitter is none or a factor."""
+    if not isinstance(backoff, _PURE) or backoff.jitter not in ("none", "full"):
+        return ()
+    return (0.0, *map(backoff.delay, range(1, int(min(attempts, _MOST_KNOWN)))))
 
 
 def _no_delay(backoff: object, computed: object) -> Exception:

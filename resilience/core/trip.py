@@ -203,7 +203,9 @@ def coerce(given: int | Trip | tuple[int | Trip, ...]) -> tuple[Trip, ...]:
 
 
 def steady_window(tallies: Iterable[Tally]) -> LastCalls | LastSeconds | None:
-    """Where one more success changes one window of all these tallies and nothing else, that window; see there how."""
+    """The window of these tallies that is all that one more success changes, unless it is slow; None where there is no
+    such window.
+    """
     window = None
     for tally in tallies:
         if not tally.clean:
@@ -279,7 +281,7 @@ class _Share:
         self._least = least
         self._window = window
         self._slower_than = slower_than
-        self._steady = slower_than is None
+        self._steady = True
 
     def record(self, verdict: Verdict, elapsed: float, now: float) -> bool:
         if self._slower_than is None:
@@ -297,7 +299,8 @@ class _Share:
 
     @property
     def steady(self) -> LastCalls | LastSeconds | None:
-        """The window, if one more success can only make the share smaller: it may be counted there and then.
+        """The window, if one more success that is not slow can only make the share smaller: it may be counted there
+        and then.
 
         Over time that is so for as long as no call leaves the window, so until its present slice ends.
         """
@@ -305,7 +308,7 @@ class _Share:
 
     def counts(self, now: float) -> tuple[int, int]:
         bad_calls, calls = self._window.counts(now)
-        self._steady = self._slower_than is None and (calls >= self._least or not bad_calls)
+        self._steady = calls >= self._least or not bad_calls
         return bad_calls, calls
 
     @property

@@ -4,13 +4,16 @@ A call that hangs is the slowest there is, and one that is judged only at its en
 circuit with a `SlowRate` keeps an eye on the calls under way: once a call has run for longer than the bound, it is slow
 whatever becomes of it, and enters the window at the first access from then on. Nothing more enters when it ends.
 
-Calls begin in order, so the slow ones are always the oldest. A lower bound of the oldest beginning says in one
-comparison that nobody is slow yet.
+A look at all of them is dear, and nearly always finds nobody. So each look says until when none is due: while the
+oldest call has not reached the bound, no other has. That makes way for calls that are neither slow nor meet with a
+slow one: up to `until`, a call may begin by writing itself down in `running`, and end by taking itself out and adding 1
+to `window`, and whoever does nothing else between two looks needs no lock. One that finds nobody there may write no
+more than when it began, in `alone`, and take that back; who comes to look puts it to the others.
 """
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, nextafter
 
 from resilience.core.verdict import IGNORED
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from resilience.core.trip import Tally
+    from resilience.core.window import LastCalls, LastSeconds
 
 __all__ = ["Watches"]
 
@@ -30,70 +34,120 @@ class Watches:
         slow: each tally of slow calls, and the seconds beyond which a call is slow to it.
 
     Attributes:
-        running: the permits of the calls under way.
+        running: the calls under way that nobody has seen being slow: of each permit, when it began.
+        due: no call becomes slow at a reading up to this one.
+        until: the reading up to which calls may begin and succeed as above; `-math.inf` for none. For the holder of the
+            lock to set.
+        window: where they are counted; meaningless while they may not.
+        alone: when the call began that is by itself, or None.
+        number: the permit of such a call, below 0 where one has to be drawn.
     """
 
-    __slots__ = ("_watches", "running")
+    __slots__ = ("_floor", "_seen", "_slow", "_watches", "alone", "due", "number", "running", "until", "window")
 
     def __init__(self, slow: Iterable[tuple[Tally, float]]) -> None:
         self._watches = [_Watch(tally, bound) for tally, bound in slow]
-        self.running: set[int] = set()
+        self._slow: dict[int, float] = {}
+        self._floor = -inf
+        """The reading of the last look."""
+        self._seen = -1
+        """The permit that had been drawn last by then."""
+        self.running: dict[int, float] = {}
+        self.due = -inf
+        self.until = -inf
+        self.window: LastCalls | LastSeconds | None = None
+        self.alone: float | None = None
+        self.number = -1
+
+    def __contains__(self, permit: int) -> bool:
+        return permit in self.running or permit in self._slow
+
+    @property
+    def under_way(self) -> set[int]:
+        """The permits of the calls under way."""
+        alone = () if self.alone is None else (self.number,)
+        return {*self.running, *self._slow, *alone}
+
+    def gather(self) -> None:
+        """Whoever is alone is one among others from now on. With the lock held, and before anything else."""
+        alone, number = self.alone, self.number
+        if alone is not None:
+            # It began after the last look, whatever reading it had by then.
+            self.running[number], self.alone, self.number = max(alone, self._floor), None, -1
 
     def begin(self, permit: int, now: float) -> int:
         """A call begins. Returns its permit."""
-        for watch in self._watches:
-            watch.begin(permit, now)
-        self.running.add(permit)
+        self.running[permit] = now
         return permit
 
     def end(self, permit: int, tallies: list[Tally]) -> list[Tally]:
         """A call ends. Returns those of the tallies that have not counted it yet."""
-        self.running.discard(permit)
-        counted = [watch.tally for watch in self._watches if not watch.end(permit)]
-        return [tally for tally in tallies if not any(tally is each for each in counted)] if counted else tallies
+        if self.running.pop(permit, None) is not None or self._slow.pop(permit, None) is None:
+            return tallies
+        counted = [watch.tally for watch in self._watches if watch.end(permit)]
+        return [tally for tally in tallies if not any(tally is each for each in counted)]
 
-    def look(self, now: float) -> bool:
-        """Count each call that has become slow; True if the circuit is to open."""
+    def look(self, now: float, serial: int) -> bool:
+        """Count each call that has become slow; True if the circuit is to open. `serial` is the permit drawn last."""
+        floor, seen = self._floor, self._seen
+        for permit, began in self.running.items():
+            if began < floor and permit > seen:
+                # It read the clock, lost its thread, and was written down after the last look: then it began there.
+                self.running[permit] = floor
         tripped = False
         for watch in self._watches:
-            tripped = watch.look(now) or tripped
+            for permit, began in watch.slow(self._slow | self.running, now):
+                self._slow[permit] = began
+                self.running.pop(permit, None)
+                tripped = watch.count(permit, began, now) or tripped
+        self._floor, self._seen = now, serial
+        calls = self._slow | self.running
+        self.due = min((watch.due(calls, now) for watch in self._watches), default=inf)
         return tripped
 
     def keep(self, alive: Iterable[int]) -> None:
-        """Watch no call any more but these."""
-        for permit in self.running.difference(alive):
+        """Watch no call any more but these. Afterwards the short way has to be opened anew."""
+        self.until = -inf
+        self.gather()
+        self.number = -1
+        for permit in self.under_way.difference(alive):
             self.end(permit, [])
 
 
 class _Watch:
-    """The calls under way that one tally of slow calls has not seen yet."""
+    """What one tally of slow calls has seen of the calls under way."""
 
-    __slots__ = ("_began", "_bound", "_oldest", "tally")
+    __slots__ = ("_bound", "_counted", "tally")
 
     def __init__(self, tally: Tally, bound: float) -> None:
         self.tally = tally
         self._bound = bound
-        self._began: dict[int, float] = {}
-        self._oldest = inf
-        """No call that is watched began before."""
+        self._counted: set[int] = set()
 
-    def begin(self, permit: int, now: float) -> None:
-        """A call begins."""
-        self._began[permit] = now
-        self._oldest = min(self._oldest, now)
+    def slow(self, calls: dict[int, float], now: float) -> list[tuple[int, float]]:
+        """The calls that are slow and have not been counted, and when each began."""
+        return [
+            (permit, began)
+            for permit, began in calls.items()
+            if now - began > self._bound and permit not in self._counted
+        ]
+
+    def count(self, permit: int, began: float, now: float) -> bool:
+        """Count a call that is slow; True if the circuit is to open."""
+        self._counted.add(permit)
+        return self.tally.record(IGNORED, now - began, now)
 
     def end(self, permit: int) -> bool:
-        """A call ends. False if it was slow before and has been counted."""
-        return self._began.pop(permit, None) is not None
+        """A call ends. True if it has been counted."""
+        counted = permit in self._counted
+        self._counted.discard(permit)
+        return counted
 
-    def look(self, now: float) -> bool:
-        """Count each call that has become slow; True if the circuit is to open."""
-        if now - self._oldest <= self._bound:
-            return False
-        tripped = False
-        slow = [(permit, began) for permit, began in self._began.items() if now - began > self._bound]
-        for permit, began in slow:
-            del self._began[permit]
-            tripped = self.tally.record(IGNORED, now - began, now) or tripped
-        self._oldest = min(self._began.values(), default=inf)
-        return tripped
+    def due(self, calls: dict[int, float], now: float) -> float:
+        """A reading up to which no other call becomes slow, be it one of these or one that begins from now on."""
+        oldest = min((began for permit, began in calls.items() if permit not in self._counted), default=now)
+        oldest = min(oldest, now)
+        due = oldest + self._bound
+        while due - oldest > self._bound:
+            due = nextafter(due, -inf)
+        return due

@@ -11,6 +11,7 @@ Nearly every call is a good one, so each window has a number that a good call ma
 from __future__ import annotations
 
 import collections
+from math import inf, nextafter
 
 __all__ = ["LastCalls", "LastSeconds"]
 
@@ -23,26 +24,29 @@ class LastCalls:
     """The last so many calls: how many there were, and which of them were bad.
 
     Attributes:
-        calls: all that were counted, those that have left the window included. A good call may be counted by adding 1
+        ticks: all that were counted, those that have left the window included. A good call may be counted by adding 1
             here, and by nothing else.
+        ends: the last reading up to which that is so: it always is.
     """
 
-    __slots__ = ("_bad", "_size", "calls")
+    __slots__ = ("_bad", "_size", "ticks")
+
+    ends = inf
 
     def __init__(self, calls: int) -> None:
         self._size = calls
         self._bad: collections.deque[int] = collections.deque()
-        self.calls = 0
+        self.ticks = 0
 
     def add(self, bad: bool, now: float) -> None:
         """Count a call that ended now."""
-        self.calls = number = self.calls + 1
+        self.ticks = number = self.ticks + 1
         if bad:
             self._bad.append(number)
 
     def counts(self, now: float) -> tuple[int, int]:
         """(bad calls, calls) in the window at present."""
-        calls, bad = self.calls, self._bad
+        calls, bad = self.ticks, self._bad
         while bad and bad[0] <= calls - self._size:
             bad.popleft()
         return len(bad), min(calls, self._size)
@@ -54,16 +58,18 @@ class LastSeconds:
     Attributes:
         width: the seconds of a slice.
         slice: the number of the present slice, `now // width` of its readings; None before the first.
-        fresh: good calls of the present slice that the ring does not have yet. A good call may be counted by adding 1
-            here, if its reading is of this slice, and by nothing else.
+        ends: no reading up to this one is of a later slice.
+        ticks: good calls of the present slice that the ring does not have yet. A good call may be counted by adding 1
+            here, if its reading is not above `ends`, and by nothing else.
     """
 
-    __slots__ = ("_bad", "_bad_in", "_calls", "_calls_in", "fresh", "slice", "width")
+    __slots__ = ("_bad", "_bad_in", "_calls", "_calls_in", "ends", "slice", "ticks", "width")
 
     def __init__(self, window: float) -> None:
         self.width = max(window / _SLICES, _FINEST)
         self.slice: int | None = None
-        self.fresh = 0
+        self.ends = -inf
+        self.ticks = 0
         self._calls_in = [0] * _SLICES
         self._bad_in = [0] * _SLICES
         self._calls = 0
@@ -88,7 +94,8 @@ class LastSeconds:
         reached = int(now // self.width)
         if self.slice is None:
             self.slice = reached
-        fresh, self.fresh = self.fresh, 0
+            self.ends = self._end(reached)
+        fresh, self.ticks = self.ticks, 0
         self._calls_in[self.slice % _SLICES] += fresh
         self._calls += fresh
         for begun in range(max(self.slice, reached - _SLICES) + 1, reached + 1):
@@ -96,5 +103,12 @@ class LastSeconds:
             self._calls -= self._calls_in[at]
             self._bad -= self._bad_in[at]
             self._calls_in[at] = self._bad_in[at] = 0
-        self.slice = max(self.slice, reached)
+        if reached > self.slice:
+            self.slice, self.ends = reached, self._end(reached)
         return self.slice
+
+    def _end(self, number: int) -> float:
+        end = (number + 1) * self.width
+        while end // self.width > number:
+            end = nextafter(end, -inf)
+        return end

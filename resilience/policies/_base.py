@@ -234,6 +234,9 @@ class Policy(Generic[F_co]):
         """Deliver an event to those who listen; ask `_channel.heard` first. Never with the lock held."""
         self._channel.send(event(self.name, self.kind, self._clock.now(), **fields))
 
+    def _choose_listeners(self) -> None:
+        """Note who listens, where it is noted. Called with the hub's lock held, so it waits for no other."""
+
     def _listeners_changed(self) -> None:
         """Bring up to date what is read without a lock: who listens has changed, or the state was put back."""
 

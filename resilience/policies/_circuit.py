@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import collections
 import sys
+from math import inf
 
 from resilience.core.breaker import Circuit, CircuitState, Settled
 from resilience.core.cooldown import measure
@@ -38,10 +39,14 @@ if TYPE_CHECKING:
 
     from resilience.core.backoff import Backoff
     from resilience.core.verdict import Verdict
+    from resilience.core.watch import Watches
     from resilience.core.window import LastCalls, LastSeconds
     from resilience.events import Event
 
     T = TypeVar("T")
+
+    Shut = tuple[float, float, tuple[str, str] | None]
+    """What refusals say that need no lock: when the cooldown ends, the newest reading, the last failure."""
 
 __all__ = ["SharedCircuit"]
 
@@ -55,7 +60,18 @@ TICKS = getattr(sys, "_is_gil_enabled", lambda: True)()
 class SharedCircuit(GatePolicy):
     """The base of the circuit breaker: its state, what may be done with it by hand, and what is told of it."""
 
-    __slots__ = ("_abandoned", "_backoff", "_circuit", "_first", "_last_error", "_rng", "_shut", "_steady", "_window")
+    __slots__ = (
+        "_abandoned",
+        "_backoff",
+        "_circuit",
+        "_first",
+        "_last_error",
+        "_rng",
+        "_shut",
+        "_steady",
+        "_watches",
+        "_window",
+    )
 
     _state = ("_circuit", "_last_error")
 
@@ -66,9 +82,10 @@ class SharedCircuit(GatePolicy):
         self._first = first
         self._rng = rng
         self._last_error: tuple[str, str] | None = None
-        self._shut: tuple[float, float, tuple[str, str] | None] | None = None
+        self._shut: Shut | None = None
         self._steady = _TELL_ALL
         self._window: LastCalls | LastSeconds | None = None
+        self._watches: Watches | None = None
         self._abandoned: collections.deque[tuple[int, float]] = collections.deque()
 
     # --- calls --------------------------------------------------------------------------------------------------------
@@ -83,7 +100,7 @@ class SharedCircuit(GatePolicy):
     ) -> None:
         now = self._clock.now()
         with self._lock:
-            self._steady = _TELL_ALL
+            self._bar()
             if self._abandoned:
                 self._take_back()
             self._count(permit, verdict, now, elapsed, reason, hint)
@@ -128,6 +145,14 @@ class SharedCircuit(GatePolicy):
 
     # --- state --------------------------------------------------------------------------------------------------------
 
+    def _bar(self) -> None:
+        """Bar the ways that need no lock. Called with the lock held, before anything is read that they change."""
+        self._steady = _TELL_ALL
+        watches = self._circuit.watches
+        if watches is not None:
+            watches.until = -inf
+            watches.gather()
+
     def _publish(self) -> None:
         """Bring what is read without the lock up to date, and queue what has happened. Called with the lock held."""
         circuit, heard = self._circuit, self._channel.heard
@@ -136,11 +161,17 @@ class SharedCircuit(GatePolicy):
         quiet = closed and circuit.clean and not (self._timed or heard or self._judges_results)
         self._clean = circuit.generation if quiet else _TELL_ALL
         self._shut = None
-        counts = closed and not (self._timed or heard or self._judges_results)
-        self._steady = _TELL_ALL
+        counts = closed and not (heard or self._judges_results)
+        self._bar()
         self._window = window = steady_window(circuit.tallies) if counts else None
+        self._watches = watches = circuit.watches
         if window is not None:
-            self._steady = circuit.generation
+            if watches is None:
+                self._steady = circuit.generation
+            elif circuit.ramp is None:
+                if watches.number < 0:
+                    watches.number = circuit.draw()
+                watches.window, watches.until = window, min(watches.due, window.ends)
         if heard:
             for previous, state in circuit.changes:
                 self._put_transition(previous, state)
@@ -166,7 +197,7 @@ class SharedCircuit(GatePolicy):
     def _change(self, verb: Callable[..., T], *arguments: object) -> T:
         now = self._clock.now()
         with self._lock:
-            self._steady = _TELL_ALL
+            self._bar()
             if self._abandoned:
                 self._take_back()
             answer = verb(self._circuit, *arguments, now)
@@ -247,23 +278,27 @@ class SharedCircuit(GatePolicy):
             self._publish()
 
     def _freeze(self) -> dict[str, Any]:
+        from copy import deepcopy
+
         with self._lock:
-            self._steady = _TELL_ALL
-        frozen = super()._freeze()
-        self._listeners_changed()
+            self._bar()
+            frozen = {field: deepcopy(getattr(self, field)) for field in self._state}
+            self._publish()
         return frozen
 
     def _thaw(self, frozen: dict[str, Any]) -> None:
-        # Numbers are drawn once: a call that was admitted meanwhile comes back late, never as somebody else.
-        frozen["_circuit"].serial = self._circuit.serial
-        # And what has come back meanwhile is not under way any more.
-        frozen["_circuit"].forget_calls(self._circuit)
+        with self._lock:
+            self._bar()
+            # Numbers are drawn once: a call that was admitted meanwhile comes back late, never as somebody else.
+            frozen["_circuit"].serial = self._circuit.serial
+            # And what has come back meanwhile is not under way any more.
+            frozen["_circuit"].forget_calls(self._circuit)
         super()._thaw(frozen)
 
     def _at_rest(self) -> bool:
         now = self._clock.now()
         with self._lock:
-            self._steady = _TELL_ALL
+            self._bar()
             rests = not self._abandoned and self._circuit.at_rest(now)
             self._publish()
         self._channel.deliver()

@@ -13,7 +13,7 @@ from math import inf
 from resilience._runtime import blocks_a_loop
 from resilience.errors import BlockingWarning
 from resilience.policies._gate import GatePolicy
-from resilience.policies._lots import lot_for_task
+from resilience.policies._lots import AsyncioLot, lot_for_task, wake_all
 from resilience.policies._waiting import Parked, lot_for_thread
 
 TYPE_CHECKING = False
@@ -100,6 +100,28 @@ class DeskGate(GatePolicy):
         self._part(waiter, undo=False)
         return waiter
 
+    def _follow(self, claim: Claim, max_wait: float) -> Parked | None:
+        """Stand in line behind others who wait on this loop, where that changes nothing for anybody else.
+
+        None where it is not as simple as that; else sleep on what is returned with `_sleep`.
+        """
+        lot = lot_for_task(self)
+        if not isinstance(lot, AsyncioLot) or lot.armed == inf:
+            return None
+        waiter = Parked(claim.key, claim.costs, claim.rank)
+        waiter.lot = lot
+        lot.make_bed(waiter)
+        now = self._clock.now()
+        line = self._desk.lines.get(claim.key)
+        if line is not None and line.alarm <= now:
+            # Somebody there is due, which anybody may see to.
+            now = self._pump()
+        with self._lock:
+            if lot.members and self._desk.follow(waiter, now, max_wait, lot.armed):
+                lot.members[waiter] = None
+                return waiter
+        return None
+
     def _join(self, waiter: Parked, max_wait: float) -> bool:
         waiter.lot.make_bed(waiter)
         now = self._clock.now()
@@ -179,7 +201,7 @@ class DeskGate(GatePolicy):
         """Wake those whose wait has ended, and set the alarms. Called without the lock."""
         while after is not None:
             ended, alarm, lots = after
-            lost = [waiter for waiter in ended if not waiter.lot.wake(waiter)]
+            lost = wake_all(ended)
             for lot in lots:
                 if alarm < lot.armed:
                     lot.arm(alarm)

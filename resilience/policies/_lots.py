@@ -20,11 +20,12 @@ from resilience.policies._waiting import Led, Lot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Sequence
     from typing import Any
 
     from resilience.policies._waiting import Owner, Parked
 
-__all__ = ["lot_for_task"]
+__all__ = ["AsyncioLot", "lot_for_task", "wake_all"]
 
 
 def lot_for_task(owner: Owner) -> AsyncioLot | LedTasks:
@@ -35,13 +36,16 @@ def lot_for_task(owner: Owner) -> AsyncioLot | LedTasks:
     """
     loop: object
     kind: type[AsyncioLot | LedTasks]
-    if current_runtime() == "trio":
+    # Which loop runs here is a system call on some Pythons, so it is asked once where that is enough.
+    asyncio = sys.modules.get("asyncio")
+    loop = None if asyncio is None or "trio" in sys.modules else asyncio._get_running_loop()
+    if loop is None and current_runtime() == "trio":
         loop, kind = sys.modules["trio"].lowlevel.current_trio_token(), TrioLot
     else:
-        loop = sys.modules["asyncio"].get_running_loop()
+        loop = loop or sys.modules["asyncio"].get_running_loop()
         kind = AsyncioLot if is_machine(owner._clock) else ClockedAsyncioLot
     lot = owner._lots.get((loop, kind))
-    return lot if isinstance(lot, AsyncioLot | LedTasks) else kind(owner, (loop, kind), threading.get_ident())
+    return lot if isinstance(lot, _FOR_TASKS) else kind(owner, (loop, kind), threading.get_ident())
 
 
 class _OnAsyncio(Lot):
@@ -72,6 +76,20 @@ class _OnAsyncio(Lot):
         return sys.modules["asyncio"]._get_running_loop() is self.loop
 
 
+def wake_all(waiters: Sequence[Parked]) -> list[Parked]:
+    """Wake some; returns those whose runtime is gone. From any thread, without the lock."""
+    asyncio = sys.modules.get("asyncio")
+    here = None if asyncio is None or not waiters else asyncio._get_running_loop()
+    lost: list[Parked] = []
+    for waiter in waiters:
+        lot = waiter.lot
+        if here is not None and isinstance(lot, _OnAsyncio) and lot.runtime[0] is here:
+            _rise(waiter.bed)
+        elif not lot.wake(waiter):
+            lost.append(waiter)
+    return lost
+
+
 def _rise(bed: asyncio.Future[None], _: object = None) -> None:
     if not bed.done():
         bed.set_result(None)
@@ -89,6 +107,14 @@ class AsyncioLot(_OnAsyncio):
     async def sleep(self, waiter: Parked) -> None:
         """Sleep until the wait has ended."""
         await waiter.bed
+
+    def slip_out(self, waiter: Parked) -> bool:
+        """Let one go whose wait has ended, in its own task and without the lock; False for the last, who must `leave`.
+
+        Whoever undoes waiters of a loop that is gone holds the lock, and sees this one still there or closes the lot.
+        """
+        self.members.pop(waiter, None)
+        return bool(self.members)
 
     def leave(self, waiter: Parked) -> Parked | None:
         """Let one go, and the timer with the last."""
@@ -210,3 +236,6 @@ async def _nap(owner: Owner, span: float, then: Any = None) -> None:
     await owner._clock.sleep_async(span)
     if then is not None:
         then()
+
+
+_FOR_TASKS = (AsyncioLot, LedTasks)

@@ -12,7 +12,10 @@ call tells its own, in order, on its own thread.
 
 from __future__ import annotations
 
+from math import inf
+
 from resilience._attempt import depth_inside
+from resilience._hub import report
 from resilience._notes import leave_note
 from resilience._scope import Bound, current, refuse_if_late
 from resilience.core.retry import RetryRun
@@ -22,6 +25,8 @@ from resilience.matching import hint_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from resilience.policies.retry import Retry
 
 __all__ = ["RetryCall"]
@@ -37,21 +42,47 @@ class RetryCall(RetryRun, Bound):
     __slots__ = ("_cut", "_cuts", "_drawn", "_token", "clock", "delay", "depth", "parent", "policy")
 
     def __init__(self, policy: Retry, cuts: bool) -> None:
-        plan = policy._plan
-        RetryRun.__init__(self, plan, policy._clock.now() if policy._reads_clock else 0.0)
+        self._begin(policy, cuts)
+
+    def _begin(self, policy: Retry, cuts: bool) -> None:
+        # This is `RetryRun.__init__` too, written out: every call begins with it.
+        self.plan = plan = policy._plan
         self.policy = policy
-        self.clock = policy._clock
+        self.clock = clock = policy._clock
+        self.attempt = 1
+        self.previous = self.waited = self.delay = 0.0
+        self.ended_by = self._cut = None
+        self._drawn: float | None = None
         self.parent = parent = current.get()
         self.depth = 0 if parent is None else depth_inside(parent)
-        self.delay = 0.0
-        self._cuts = cuts and plan.within is not None
-        self._cut = None
-        self._drawn: float | None = None
+        self.started = self.latest = now = clock.now() if policy._reads_clock else 0.0
+        within = plan.within
+        if within is None:
+            self.limit = inf
+            self._cuts = False
+        else:
+            self.limit = now + within
+            self._cuts = cuts
 
     def __enter__(self) -> None:
-        if self.plan.within is not None:
+        parent = self.parent = current.get()
+        if parent is not None and self.plan.within is not None:
             refuse_if_late()
-        self.open(self._cuts)
+        if self._cuts:
+            self.open(True)
+        else:
+            self._token = current.set(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._cut is not None:
+            return Bound.__exit__(self, kind, error, trace)
+        try:
+            current.reset(self._token)
+        except ValueError:
+            return None  # as in `Bound.leave`
+        return None
 
     def late(self) -> DeadlineExceeded:
         """The error that says that `within` has passed."""
@@ -61,15 +92,16 @@ class RetryCall(RetryRun, Bound):
 
     def failed(self, error: Exception) -> bool:
         """Whether to try again after an error; if so, `delay` is what to wait."""
-        hint = self.policy._matcher.error(error)
-        if hint is None:
+        matcher = self.policy._matcher
+        matched = 0.0 if type(error) in matcher.sure else matcher.error(error)
+        if matched is None:
             if self.attempt > 1:
                 self._gave_up("unmatched", error)
             return False
         asked = hint_of(error)
-        if asked > hint:
-            hint = asked
-        return self._goes_on(hint, error, None)
+        if matched > asked:
+            asked = matched
+        return self._goes_on(asked, error, None)
 
     def returned(self, result: object) -> bool:
         """Whether a result is final.
@@ -82,8 +114,12 @@ class RetryCall(RetryRun, Bound):
         if hint is None:
             if policy._budget is not None and policy._budget._bucket.short:
                 policy._budget.deposit()
-            if policy._tell is not None:
-                policy._tell(build(CallSucceeded, (policy._name or "retry", "retry", self.clock.now(), self.attempt)))
+            tell = policy._tell
+            if tell is not None:
+                try:
+                    tell(build(CallSucceeded, (policy._name or "retry", "retry", self.clock.now(), self.attempt)))
+                except Exception as fault:
+                    report(tell, fault)
             return True
         if self._goes_on(hint, None, result):
             return False
@@ -92,31 +128,67 @@ class RetryCall(RetryRun, Bound):
         raise ResultNotAccepted(policy.name, result, self.attempt, self.clock.now() - self.started)
 
     def _goes_on(self, hint: float, error: Exception | None, result: object) -> bool:
-        policy, now = self.policy, self.clock.now
-        name, tell = policy._name or "retry", policy._tell
+        policy, plan, attempt = self.policy, self.plan, self.attempt
+        tell, read = policy._tell, self.clock.now
         if tell is not None:
-            tell(build(AttemptFailed, (name, "retry", now(), self.attempt, self.depth, error, result)))
+            told = (policy._name or "retry", "retry", read(), attempt, self.depth, error, result)
+            try:
+                tell(build(AttemptFailed, told))
+            except Exception as fault:
+                report(tell, fault)
         u, self._drawn = self._drawn, None
         if u is None:
-            u = policy._rng() if self.attempt < self.plan.attempts else 0.0
-        left = None if self.parent is None and self._cut is None else self._left_outside()
-        delay = self.next_delay(now(), u, hint, left, policy._pay)
+            u = policy._rng() if plan.jittered and attempt < plan.attempts else 0.0
+        # Whoever was told may have taken their time, so the clock is read again.
+        now = read()
+        delay = self._listed(u, now) if hint == 0.0 else None
         if delay is None:
-            if error is not None and self.attempt > 1:
-                tried = f"{self.attempt} attempts and {self.waited:.3g} s of waiting, ended by {self.ended_by}"
-                leave_note(error, "resilience: gave up after ", tried)
-            self._gave_up(self.ended_by, error)
-            return False
+            left = None if self.parent is None and self._cut is None else self._left_outside()
+            delay = self.next_delay(now, u, hint, left, policy._pay)
+            if delay is None:
+                self._ended(error)
+                return False
         self.delay = delay
+        tell = policy._tell
         if tell is not None:
-            tell(build(RetryScheduled, (name, "retry", now(), self.attempt, self.depth, delay)))
+            coming = (policy._name or "retry", "retry", now, self.attempt, self.depth, delay)
+            try:
+                tell(build(RetryScheduled, coming))
+            except Exception as fault:
+                report(tell, fault)
         return True
+
+    def _listed(self, u: float, now: float) -> float | None:
+        """Go on with a delay that is known, where nobody else has a say; None leaves it all to `next_delay`."""
+        plan, attempt, budget = self.plan, self.attempt, self.policy._budget
+        if attempt >= len(plan.known) or self.parent is not None or self._cut is not None:
+            return None
+        delay = u * plan.known[attempt] if plan.jittered else plan.known[attempt]
+        if not (now >= self.latest and 0.0 <= delay < inf and now + delay < self.limit):
+            return None
+        # An empty budget is asked once more by the long way, which says that it was.
+        if budget is not None and not budget._take():
+            return None
+        self.latest = now
+        self.attempt = attempt + 1
+        self.previous = delay
+        self.waited += delay
+        return delay
+
+    def _ended(self, error: Exception | None) -> None:
+        if error is not None and self.attempt > 1:
+            tried = f"{self.attempt} attempts and {self.waited:.3g} s of waiting, ended by {self.ended_by}"
+            leave_note(error, "resilience: gave up after ", tried)
+        self._gave_up(self.ended_by, error)
 
     def _gave_up(self, reason: str | None, error: Exception | None) -> None:
         policy, tell = self.policy, self.policy._tell
         if tell is not None:
             told = (policy.name, "retry", self.clock.now(), self.attempt, self.depth, self.waited, reason, error)
-            tell(build(RetryGaveUp, told))
+            try:
+                tell(build(RetryGaveUp, told))
+            except Exception as fault:
+                report(tell, fault)
 
     def forecast(self) -> float | None:
         """What will be waited if the running attempt fails without a hint; None if it is the last. It comes true."""

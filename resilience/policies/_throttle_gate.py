@@ -15,7 +15,7 @@ from resilience.events import CallRejected, KeysFull
 from resilience.policies._by_argument import ByArgument
 from resilience.policies._desk_gate import IN_TIME, NO_ROOM, DeskGate
 from resilience.policies._gate import ASK
-from resilience.policies._quick import take_locked, take_quickly
+from resilience.policies._quick import take_locked, take_quickly, take_unlocked
 from resilience.policies._tariff import check_key, rank_of_caller
 
 TYPE_CHECKING = False
@@ -42,6 +42,7 @@ class ThrottleGate(DeskGate):
     """The inner half of `Throttle`."""
 
     __slots__ = (
+        "_bare",
         "_burst",
         "_cost",
         "_costs",
@@ -53,6 +54,7 @@ class ThrottleGate(DeskGate):
         "_serial",
         "_settle",
         "_short",
+        "_spare",
         "_tariff",
         "_times",
         "_told_full",
@@ -87,7 +89,10 @@ class ThrottleGate(DeskGate):
         exact = bucket.times > 0.0 and bucket.over == 1.0 and bucket.burst % 1.0 == 0.0
         self._short = len(tariff.buckets) == 1 and self._key is None and self._unit > 0.0 and exact and not kept
         self._flat = self._short and self._settle is None
-        desk.ledger.at_hand = self._short
+        # With whole numbers, what `try_acquire` subtracts comes out exactly; and it is what a lock is not needed for.
+        plain = self._short and self._unit % 1.0 == 0.0 and type(self)._take_quickly is take_unlocked
+        self._bare = desk.ledger if plain else None
+        self._spare = self._burst - self._unit
 
     # --- claims ------------------------------------------------------------------------------------------------------
 
@@ -95,7 +100,11 @@ class ThrottleGate(DeskGate):
 
     def _aftermath(self) -> Aftermath | None:
         ledger = self._desk.ledger
-        ledger.at_hand = self._short and None not in self._desk.lines and not isinstance(ledger.sole, tuple)
+        if self._short and None not in self._desk.lines:
+            state = ledger.sole
+            if not isinstance(state, tuple):
+                ledger.at_hand = True
+                ledger.brisk = state >= 0.0
         return super()._aftermath()
 
     def _claim_of(self, key: Key | None, cost: Cost | None) -> Claim:
@@ -132,6 +141,21 @@ class ThrottleGate(DeskGate):
         return waiter
 
     async def _pass_async(self, claim: Claim, patience: float) -> Claim:
+        follower = self._follow(claim, patience) if patience and claim.key in self._desk.lines else None
+        if follower is not None:
+            try:
+                await follower.bed
+            except GeneratorExit:
+                self._part_later(follower)
+                raise
+            except BaseException:
+                self._part(follower, undo=True)
+                raise
+            if not follower.lot.slip_out(follower):
+                self._part(follower, undo=False)
+            if follower.retry_after is not None:
+                self._refuse(follower.retry_after)
+            return follower
         wait = self._ask(claim, patience)
         if wait is None:
             return claim

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from resilience.core.backoff import Backoff
     from resilience.core.trip import Trip
     from resilience.core.verdict import Verdict
+    from resilience.core.watch import Watches
     from resilience.matching import On
+    from resilience.policies._circuit import Shut
     from resilience.policies._store_words import OnStoreError
     from resilience.stores import Store, Word
 
@@ -57,7 +59,7 @@ _OPEN = CircuitState.OPEN
 _unfilled = CircuitOpen.__new__
 
 # A subclass that does one of these in its own way is asked about every success.
-_COUNTING = ("_returned", "_settle", "_count", "_publish")
+_COUNTING = ("_admit", "_admit_async", "_returned", "_settle", "_count", "_publish")
 
 
 class CircuitBreaker(SharedCircuit):
@@ -161,56 +163,71 @@ class CircuitBreaker(SharedCircuit):
     # --- calls --------------------------------------------------------------------------------------------------------
 
     def _inline(self) -> Layer:
-        rates = [trip for trip in self._circuit.trips if isinstance(trip, _trip.FailureRate)]
-        if self._timed:
-            return Layer("timed_breaker", "breaker", {})
+        rates = [trip for trip in self._circuit.trips if isinstance(trip, _trip.FailureRate | _trip.SlowRate)]
         own = all(getattr(type(self), name) is getattr(CircuitBreaker, name) for name in _COUNTING)
         if not TICKS or len(rates) != 1 or not own:
-            return Layer("breaker", "breaker", {})
+            return Layer("timed_breaker" if self._timed else "breaker", "breaker", {})
+        if self._timed:
+            return Layer("watching_breaker", "breaker", {"clock": self._clock})
         if rates[0].calls is not None:
             return Layer("counting_breaker", "breaker", {})
         return Layer("clocked_breaker", "breaker", {"clock": self._clock})
 
-    def _turn_away(self) -> None:
-        """Refuse a call where that is simple: the circuit is open, stays so for now, and nobody listens.
+    def _refused(self, shut: Shut, now: float) -> CircuitOpen:
+        """The refusal of a call where that is simple: the circuit is open, stays so for now, and nobody listens.
 
         While something is down, this is what a service does most. So what a refusal says was noted with the lock held,
         is read without it, and the attributes are set without the calls of constructors.
         """
-        shut = self._shut
-        if shut is None:
-            return
-        now = self._clock.now()
         ends, latest, last_error = shut
-        if now < ends:
-            if now < latest:
-                now = latest
-            wait = ends - now
-            if now + wait < ends:
-                wait = until(ends, now)
-            refusal = _unfilled(CircuitOpen)
-            refusal.policy = self._name or self.kind
-            refusal.retry_after = wait
-            refusal.state = _OPEN
-            refusal.last_error = last_error
-            try:
-                raise refusal
-            finally:
-                del refusal
+        if now < latest:
+            now = latest
+        wait = ends - now
+        if now + wait < ends:
+            wait = until(ends, now)
+        refusal = _unfilled(CircuitOpen)
+        refusal.policy = self._name or self.kind
+        refusal.retry_after = wait
+        refusal.state = _OPEN
+        refusal.last_error = last_error
+        return refusal
+
+    # --- calls that are watched: the short ways of a written-out wrapper, each one step without a call in it ----------
+
+    def _enter(self, watches: Watches, started: float) -> int:
+        """Admit a call that is not alone."""
+        if started <= watches.until:
+            circuit = self._circuit
+            permit = circuit.serial = circuit.serial + 1
+            watches.running[permit] = started
+            return permit
+        return self._admit((), {})
+
+    def _leave(self, watches: Watches, permit: int, result: object, started: float, now: float) -> None:
+        """A call that was not alone, or is not any more, has returned."""
+        if now <= watches.until and watches.window is not None and permit in watches.running:
+            del watches.running[permit]
+            watches.window.ticks += 1
+        else:
+            self._returned(permit, result, started)
 
     def _admit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-        self._turn_away()
         now = self._clock.now()
+        shut = self._shut
+        if shut is not None and now < shut[0]:
+            raise self._refused(shut, now)
         u = self._rng() if self._ramps else 0.0
         refused: tuple[float | None, CircuitState, tuple[str, str] | None] | None = None
         while True:
             with self._lock:
+                if self._timed:
+                    self._bar()
                 if self._abandoned:
                     self._take_back()
                 circuit = self._circuit
                 ramp = circuit.ramp
                 permit = circuit.acquire(now, u)
-                if circuit.changes or circuit.short_leases or circuit.ramp is not ramp:
+                if self._timed or circuit.changes or circuit.short_leases or circuit.ramp is not ramp:
                     self._publish()
                 if self._backoff is None or circuit.unmeasured is None:
                     if permit == REFUSED:

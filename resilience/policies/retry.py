@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Retry"]
 
 _DEFAULT_BACKOFF = exponential()
+_new = object.__new__
 
 
 class Retry(Policy["Never"]):
@@ -130,21 +131,23 @@ class Retry(Policy["Never"]):
         self._lean = not self._reads_clock
         self._setup(name, clock, arguments)
         with HUB.lock:
-            self._listeners_changed()
+            self._choose_listeners()
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
         if self._budget is not None:
             fn = without_deposits(fn, self._budget)
-        return bind_loop(self, fn, "Retry cannot wrap a generator: what it has yielded cannot be taken back")
+        return bind_loop(
+            self, self._channel, fn, "Retry cannot wrap a generator: what it has yielded cannot be taken back"
+        )
 
-    def _inline(self) -> Layer | None:
-        if not self._lean:
-            return None
-        if self._budget is None:
-            return Layer("retry", "retry", {})
+    def _inline(self) -> Layer:
         budget = self._budget
-        return Layer("paid_retry", "retry", {"_budget": budget}, lambda fn: without_deposits(fn, budget))
+        if budget is None:
+            return Layer("retry" if self._lean else "bounded_retry", "retry", {})
+        if self._lean:
+            return Layer("paid_retry", "retry", {"_budget": budget}, lambda fn: without_deposits(fn, budget))
+        return Layer("bounded_retry", "retry", {}, lambda fn: without_deposits(fn, budget))
 
     def guard(self, *_: object, **__: object) -> NoReturn:
         """A block cannot be run again from outside, so there is no guard.
@@ -165,7 +168,10 @@ class Retry(Policy["Never"]):
         return Attempts(self)
 
     def _begin(self, *, cuts: bool) -> RetryCall:
-        return RetryCall(self, cuts)
+        # Without a call through the type, which costs as much as all the rest.
+        call = _new(RetryCall)
+        call._begin(self, cuts)
+        return call
 
     def _plainly(self, error: Exception, mark: Mark | None) -> float:
         """Seconds to wait before the next attempt, in the plainest of cases; below 0 where there is more to it."""
@@ -175,7 +181,10 @@ class Retry(Policy["Never"]):
             return -1.0
         if current.get() is not mark or hint_of(error):
             return -1.0
-        delay = plan.backoff(attempt, previous, self._rng())
+        if attempt < len(plan.known):
+            delay = self._rng() * plan.known[attempt] if plan.jittered else plan.known[attempt]
+        else:
+            delay = plan.backoff(attempt, previous, self._rng())
         try:
             sane = 0.0 <= delay < inf
         except TypeError:
@@ -206,7 +215,7 @@ class Retry(Policy["Never"]):
     def _at_rest(self) -> bool:
         return self._budget is None or self._budget._at_rest()
 
-    def _listeners_changed(self) -> None:
+    def _choose_listeners(self) -> None:
         self._tell = _teller((*self._channel.listeners, *HUB.listeners))
 
 
@@ -217,10 +226,13 @@ def _checked_budget(budget: object) -> RetryBudget | None:
     raise TypeError(f"budget must be a RetryBudget or None: write budget={form}, got {budget!r}")
 
 
-def _teller(listeners: tuple[Listener, ...]) -> Callable[[Event], None] | None:
+def _teller(listeners: tuple[Listener, ...]) -> Callable[[Event], object] | None:
     """What tells an event to all who listen, or None where nobody does."""
-    if len(listeners) < 2:
-        return listeners[0].hear if listeners else None
+    if not listeners:
+        return None
+    if len(listeners) == 1:
+        # Whoever wants everything is called at once; whoever tells looks after what is raised.
+        return listeners[0].hear if listeners[0].types else listeners[0].callback
 
     def tell(event: Event) -> None:
         for listener in listeners:

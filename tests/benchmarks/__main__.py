@@ -1,4 +1,4 @@
-"""Print the table: `python -m tests.benchmarks [--rounds N] [--only TEXT] [--json PATH] [--markdown PATH]`."""
+"""Print the table of speed and memory, beside other libraries."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import platform
 import sys
 from pathlib import Path
 
-from tests.benchmarks import calls, footprint
+from tests.benchmarks import calls, footprint, memory, peers, remote
 from tests.benchmarks.measure import MAX_SPREAD
-from tests.benchmarks.table import Measured, as_json, as_text
+from tests.benchmarks.plot import draw
+from tests.benchmarks.table import Measured, as_json, as_text, complaints
 
 
 def main() -> int:
@@ -19,9 +20,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only rows whose name contains this text")
     parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
+    parser.add_argument("--plot", type=Path, help="draw the ratios to this file; needs matplotlib, the extra 'plot'")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and stop")
     options = parser.parse_args()
-    rows = [row for row in [*calls.ROWS, *footprint.ROWS] if options.only in row.what]
+    rows = [row for row in [*calls.ROWS, *footprint.ROWS, *memory.ROWS, *remote.ROWS] if options.only in row.what]
     if options.list:
         print("\n".join(row.what for row in rows))
         return 0
@@ -30,19 +32,24 @@ def main() -> int:
     measured: list[Measured] = []
     for row in rows:
         print(f"  {row.what} ...", file=sys.stderr, flush=True)
-        measured.append(Measured(row, row.measure(options.rounds)))
+        measured.append(Measured(row, row.measure(options.rounds), row.wrong() if row.wrong else {}))
     table = as_text(measured)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     note = (
         f"{python}, {options.rounds} rounds of each pair. Medians ± half the distance between the quartiles;\n"
         f"what spreads by more than {MAX_SPREAD:.0%} is called noisy and not shown."
     )
-    report = f"{table}\n\n{note}\n"
+    marked = complaints(measured)
+    if missing := peers.absent():
+        marked.append(f"Not installed, so not measured: {', '.join(missing)}.")
+    report = "\n\n".join([table, *marked, note]) + "\n"
     print(report, end="")
     if options.markdown:
         options.markdown.write_text(report)
     if options.json:
         options.json.write_text(as_json(measured))
+    if options.plot:
+        draw(measured, options.plot)
     return 0
 
 

@@ -23,7 +23,7 @@ from resilience import (
     Throttle,
     backoff,
 )
-from tests.benchmarks import peers
+from tests.benchmarks import peers, wrongs
 from tests.benchmarks.measure import Figure, Loop, async_loop, ratios, sync_loop
 from tests.benchmarks.table import Row
 
@@ -77,13 +77,16 @@ def calling(fn: Callable[..., Any]) -> Loop:
 
 def retry_success(rounds: int) -> dict[str, Figure]:
     """First attempt succeeds, sync."""
-    decorators = {OURS: Retry(on=ValueError, attempts=3), **peers.decorators_for_retry()}
+    decorators: dict[str, peers.Decorator] = {OURS: Retry(on=ValueError, attempts=3), **peers.decorators_for_retry()}
     return ratios(calling(wrap(work)), {name: calling(d(work)) for name, d in decorators.items()}, rounds=rounds)
 
 
 def retry_success_async(rounds: int) -> dict[str, Figure]:
     """First attempt succeeds, async."""
-    decorators = {OURS: Retry(on=ValueError, attempts=3), **peers.decorators_for_retry()}
+    decorators: dict[str, peers.Decorator] = {
+        OURS: Retry(on=ValueError, attempts=3),
+        **peers.decorators_for_retry(tasks=True),
+    }
     with event_loop() as runner:
         loops = {name: async_loop(runner, "await call(1)", call=d(work_async)) for name, d in decorators.items()}
         return ratios(async_loop(runner, "await call(1)", call=wrap_async(work_async)), loops, rounds=rounds)
@@ -124,7 +127,7 @@ def two_failures(rounds: int) -> dict[str, Figure]:
     """Two failures, then success, with `within`, jitter, `on_result` and a listener, and no delay."""
     raw = sync_loop("try:\n    call()\nexcept ConnectionError:\n    pass\n" * 3, call=flaky())
     with busy_retry() as ours:
-        decorators = {OURS: ours, **peers.decorators_for_retry(ConnectionError)}
+        decorators: dict[str, peers.Decorator] = {OURS: ours, **peers.decorators_for_retry(ConnectionError)}
         return ratios(
             raw, {name: sync_loop("call()", call=d(flaky())) for name, d in decorators.items()}, rounds=rounds
         )
@@ -171,6 +174,30 @@ def throttle_granted(rounds: int) -> dict[str, Figure]:
     return ratios(sync_loop("monotonic()", monotonic=time.monotonic), loops, rounds=rounds)
 
 
+async def read_clock() -> float:
+    """A coroutine that reads the clock."""
+    return time.monotonic()
+
+
+def throttle_granted_async(rounds: int) -> dict[str, Figure]:
+    """One decision that grants, awaited."""
+    decisions: dict[str, Callable[..., Any]] = {OURS: Throttle("1_000_000_000/s").acquire_async}
+    with event_loop() as runner:
+        if aiolimiter := peers.load("aiolimiter"):
+            decisions["aiolimiter"] = aiolimiter.AsyncLimiter(10**9, 1).acquire
+        loops = {name: async_loop(runner, "await decide()", decide=decide) for name, decide in decisions.items()}
+        return ratios(async_loop(runner, "await read()", read=read_clock), loops, rounds=rounds)
+
+
+def listened(rounds: int, policy: Retry | CircuitBreaker) -> dict[str, Figure]:
+    """A call that succeeds while one listener is attached."""
+    stop = policy.listen(lambda event: None)
+    try:
+        return ratios(calling(wrap(work)), {OURS: calling(policy(work))}, rounds=rounds)
+    finally:
+        stop()
+
+
 def composed(rounds: int) -> dict[str, Figure]:
     """Throttle, breaker and retry round one function, beside three decorators that do nothing."""
     policies = Pipeline(Retry(on=ValueError), CircuitBreaker(5), Throttle("1_000_000_000/s"))
@@ -181,11 +208,20 @@ ROWS = [
     Row("retry, first try succeeds / wrap", "<= 0.60", 0.75, retry_success),
     Row("the same, async / async wrap", "<= 0.80", 1.0, retry_success_async),
     Row("two failures then success, no delay / three raw calls", "<= 3.0", 4.0, two_failures),
-    Row("breaker closed, consecutive / wrap", "<= 1.25", 1.25, functools.partial(breaker_closed, kind="consecutive")),
+    Row(
+        "breaker closed, consecutive / wrap",
+        "<= 1.25",
+        1.25,
+        functools.partial(breaker_closed, kind="consecutive"),
+        wrong=wrongs.half_open,
+    ),
     Row("breaker closed, count window / wrap", "<= 1.45", 1.45, functools.partial(breaker_closed, kind="count window")),
     Row("breaker closed, time window / wrap", "<= 2.2", 2.4, functools.partial(breaker_closed, kind="time window")),
     Row("breaker closed, slow calls / wrap", "<= 2.8", None, functools.partial(breaker_closed, kind="slow calls")),
     Row("breaker open, reject and catch / wrap + raise", "<= 1.5", 2.5, breaker_open),
-    Row("throttle granted / time.monotonic()", "<= 3.5", 8.0, throttle_granted),
+    Row("throttle granted / time.monotonic()", "<= 3.5", 8.0, throttle_granted, wrong=wrongs.over_admission),
+    Row("throttle granted, async / awaiting a clock read", "", None, throttle_granted_async),
     Row("throttle + breaker + retry / three nested wraps", "<= 1.0", 1.1, composed),
+    Row("retry with one listener / wrap", "", None, lambda rounds: listened(rounds, Retry(on=ValueError))),
+    Row("breaker closed with one listener / wrap", "", None, lambda rounds: listened(rounds, CircuitBreaker(5))),
 ]

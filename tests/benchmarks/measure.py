@@ -60,12 +60,16 @@ def _compile(statement: str, names: Mapping[str, Any], *, coroutine: bool) -> An
     return namespace["loop"]
 
 
-def sync_loop(statement: str, **names: Any) -> Loop:
-    """Compile a statement, which may span lines, into a loop of its own; `names` are its locals."""
+def sync_loop(statement: str, *, timer: Callable[[], float] = time.process_time, **names: Any) -> Loop:
+    """Compile a statement, which may span lines, into a loop of its own; `names` are its locals.
+
+    What waits for another process is timed by the wall: `timer=time.perf_counter`.
+    """
     loop = _compile(statement, names, coroutine=False)
 
     def run(turns: int) -> float:
-        return loop(turns, time.process_time, **names)
+        taken: float = loop(turns, timer, **names)
+        return taken
 
     return run
 
@@ -75,7 +79,8 @@ def async_loop(runner: asyncio.Runner, statement: str, **names: Any) -> Loop:
     loop = _compile(statement, names, coroutine=True)
 
     def run(turns: int) -> float:
-        return runner.run(loop(turns, time.process_time, **names))
+        taken: float = runner.run(loop(turns, time.process_time, **names))
+        return taken
 
     return run
 

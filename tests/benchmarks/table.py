@@ -6,11 +6,11 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.benchmarks.measure import Figure
 
-__all__ = ["Measured", "Row", "as_json", "as_text"]
+__all__ = ["Measured", "Row", "as_json", "as_text", "complaints"]
 
 OURS = "resilience"
 
@@ -20,6 +20,7 @@ class Row:
     """A figure to reach, and how to measure it for us and for each peer that has the feature.
 
     `goal` is the mark of the design in its own words, `limit` the first mark that a check holds us to, if there is one.
+    `wrong` finds out which peers do not do what they are measured at, and says what they do instead.
     """
 
     what: str
@@ -27,6 +28,7 @@ class Row:
     limit: float | None
     measure: Callable[[int], Mapping[str, Figure]]
     unit: str = "x"
+    wrong: Callable[[], Mapping[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Measured:
 
     row: Row
     figures: Mapping[str, Figure]
+    wrong: Mapping[str, str] = field(default_factory=dict)
 
 
 def _cell(figure: Figure, unit: str) -> str:
@@ -44,8 +47,18 @@ def _cell(figure: Figure, unit: str) -> str:
     return f"{number}{unit}" + (f" ±{figure.spread:.0%}" if figure.spread else "")
 
 
-def _others(figures: Mapping[str, Figure], unit: str) -> str:
-    return ", ".join(f"{name} {_cell(figure, unit)}" for name, figure in figures.items() if name != OURS)
+def _others(measured: Measured) -> str:
+    return ", ".join(
+        f"{name}{'!' if name in measured.wrong else ''} {_cell(figure, measured.row.unit)}"
+        for name, figure in measured.figures.items()
+        if name != OURS
+    )
+
+
+def complaints(measured: Iterable[Measured]) -> list[str]:
+    """A line about each peer that is marked in the table, and why."""
+    found = dict.fromkeys(f"! {name}: {what}" for each in measured for name, what in each.wrong.items())
+    return list(found)
 
 
 def as_text(measured: Iterable[Measured]) -> str:
@@ -53,7 +66,8 @@ def as_text(measured: Iterable[Measured]) -> str:
     lines = [["what", "to reach", OURS, "others"]]
     for each in measured:
         row, figures = each.row, each.figures
-        lines.append([row.what, row.goal, _cell(figures[OURS], row.unit), _others(figures, row.unit)])
+        ours = _cell(figures[OURS], row.unit) if OURS in figures else ""
+        lines.append([row.what, row.goal, ours, _others(each)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
@@ -67,6 +81,8 @@ def as_json(measured: Iterable[Measured]) -> str:
         {
             "what": m.row.what,
             "goal": m.row.goal,
+            "unit": m.row.unit,
+            "wrong": dict(m.wrong),
             "figures": {
                 name: {"value": None if figure.noisy else figure.value, "spread": figure.spread}
                 for name, figure in m.figures.items()

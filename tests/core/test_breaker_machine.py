@@ -422,7 +422,7 @@ class Circuits(RuleBasedStateMachine):
         assert it.lease == model.patience() * TICK or model.openings == 0
         assert (it.ramp is None) == (model.rising is None)
         under_way = [c for c in model.admitted.values() if isinstance(c, Call) and c.generation == model.generation]
-        running = set() if it.watches is None else it.watches.running
+        running = set() if it.watches is None else it.watches.under_way
         assert len(running) == sum(model.watches() and not call.ended for call in under_way)
         assert it.at_rest(it.latest) == (model.state == "closed" and model.rising is None and not running)
         assert it.counts() == model.counts()

@@ -99,7 +99,7 @@ async def test_a_call_that_was_slow_and_is_cancelled_counts_once(colour: Colour)
             if looked:
                 assert breaker.state == "closed"
             job.cancel()
-            await colour.until(lambda breaker=breaker: not breaker._circuit.watches.running)
+            await colour.until(lambda breaker=breaker: not breaker._circuit.watches.under_way)
             view = breaker.snapshot()
             assert (view["failures"], view["calls"]) == counts
 
@@ -128,7 +128,7 @@ def test_fast_calls_leave_nothing_behind() -> None:
     next(generator)
     generator.close()
     watches = breaker._circuit.watches
-    assert watches is not None and watches.running == set() and breaker._at_rest()
+    assert watches is not None and watches.under_way == set() and breaker._at_rest()
     clock.advance(10)
     assert breaker.snapshot()["failures"] == 0
 
