@@ -16,15 +16,18 @@ from resilience._scope import refuse_if_late, time_left
 from resilience.context import Priority, current_priority
 from resilience.errors import Rejected
 from resilience.http import client_policy, is_idempotent, not_sent, transient, transient_response
-from resilience.integrations._repeating import repeating, repeating_async
+from resilience.integrations._repeating import after_failure, after_failure_async, repeating, repeating_async
 from resilience.pipeline import Pipeline
+from resilience.policies.breaker import CircuitBreaker
+from resilience.policies.bulkhead import Bulkhead
 from resilience.policies.hedge import Hedge
 from resilience.policies.keyed import Keyed
 from resilience.policies.retry import Retry
+from resilience.policies.throttle import Throttle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
     from typing import Any
 
     Fn = Callable[..., Any]
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Courier", "Exchange", "Refused", "position", "replayable"]
 
 _MOST_ORIGINS = 1024
+_GATES = (CircuitBreaker, Throttle, Bulkhead)
 
 
 class Refused(Exception):
@@ -56,13 +60,14 @@ class Exchange:
         headers: the request's headers.
     """
 
-    __slots__ = ("attempt", "headers", "method", "open", "outer", "repeat")
+    __slots__ = ("attempt", "failed", "headers", "method", "open", "outer", "repeat")
 
     def __init__(self, method: str, headers: Any) -> None:
         self.method = method.upper()
         self.headers = headers
         self.repeat: Collection[str] = ()
         self.attempt = 0
+        self.failed: Exception | None = None
         self.open: Any = None
         around = current_attempt()
         self.outer = 0 if around is None else around[0] - 1
@@ -151,13 +156,32 @@ class Courier:
         self._is_async = is_async
         self._by_origin: dict[str, tuple[Any, Fn]] = {}
         self._one = None if isinstance(self._policy, Keyed) else self._around(self._policy)
+        self._rest: Fn | None = None
+
+    def brisk(self) -> list[Any] | None:
+        """The policies of a courier whose first attempts may be made without it: a retry, and gates inside it.
+
+        They may where nothing is to be noted before an attempt: nobody listens to the retry, and it has neither a time
+        limit nor results to look at. None where that is not so, ever. After a failure the exchange is delivered with
+        the error in `failed`, in the place of its first attempt.
+        """
+        if self._one is None:
+            return None
+        retry, *gates = _parts(self._policy)
+        if not (isinstance(retry, Retry) and retry._lean and all(map(_is_gate, gates))):
+            return None
+        fn = self._inside(gates, self._fn)
+        fn = after_failure_async(fn) if self._is_async else after_failure(fn)
+        self._rest = self._inside([retry], fn)
+        return [retry, *gates]
 
     def deliver(self, exchange: Exchange) -> Any:
         """Send, again if need be, and return the last response."""
         exchange.repeat = self._repeat
+        through = self._one if exchange.failed is None else self._rest
         result = None
         try:
-            result = (self._one or self._for(exchange.origin()))(exchange)
+            result = (through or self._for(exchange.origin()))(exchange)
         except Refused as refused:
             result = refused.response
         finally:
@@ -170,9 +194,10 @@ class Courier:
     async def deliver_async(self, exchange: Exchange) -> Any:
         """Send, again if need be, and return the last response."""
         exchange.repeat = self._repeat
+        through = self._one if exchange.failed is None else self._rest
         result = None
         try:
-            result = await (self._one or self._for(exchange.origin()))(exchange)
+            result = await (through or self._for(exchange.origin()))(exchange)
         except Refused as refused:
             result = refused.response
         finally:
@@ -194,8 +219,9 @@ class Courier:
         return bound
 
     def _around(self, policy: Any) -> Fn:
-        fn = self._fn
-        parts = list(policy._flat()) if isinstance(policy, Pipeline) else [policy]
+        return self._inside(_parts(policy), self._fn)
+
+    def _inside(self, parts: Sequence[Any], fn: Fn) -> Fn:
         for part in reversed(parts):
             if isinstance(part, Hedge):
                 raise TypeError("a client's policy cannot hold a Hedge: two copies of a request would share one body")
@@ -206,6 +232,16 @@ class Courier:
             else:
                 fn = part.bind(fn)
         return fn
+
+
+def _is_gate(part: Any) -> bool:
+    """Whether a policy lets calls in or not, and looks neither at their arguments nor at the time they have."""
+    asked = [part._arguments.get(name) for name in ("key", "cost")] if isinstance(part, _GATES) else ["no"]
+    return not any(callable(value) or isinstance(value, str) for value in asked)
+
+
+def _parts(policy: Any) -> list[Any]:
+    return list(policy._flat()) if isinstance(policy, Pipeline) else [policy]
 
 
 def _sending(send: Fn, close: Fn) -> Fn:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from fnmatch import fnmatchcase
+from math import inf
 
 from resilience._notes import leave_note
 from resilience.errors import Rejected
@@ -36,7 +37,6 @@ _NO_CONNECTION = (
     "DNS resolution failed",
     "empty address list",
 )
-_FROM_PEER = "received from peer"
 
 
 class Seen:
@@ -110,10 +110,20 @@ class CallExchange(Exchange):
         """The service, such as `shop.Orders`: an interceptor does not know where its channel leads."""
         return self.path.strip("/").partition("/")[0]
 
+    def begin(self) -> None:
+        """Before an attempt: write what the next service should know.
+
+        Raises:
+            TimedOut: no time is left to begin it in.
+            RpcError: the last one, where the caller's own timeout has passed.
+        """
+        if self.last is not None and self.own_left() <= 0.0:
+            raise self.failure(self.last)
+        super().begin()
+
     def bound(self, left: float) -> None:
         """Let the next attempt last no longer than `left` seconds; gRPC sends that along as `grpc-timeout`."""
-        own: float | None = self.details.timeout
-        self.timeout = left if own is None else min(own, left)
+        self.timeout = min(self.own_left(), left)
 
     def rewind(self) -> bool:
         """Whether the messages can be sent again: one always, several where they are not an iterator."""
@@ -138,15 +148,17 @@ class CallExchange(Exchange):
         self.last = error
         return error if asked is False else Failed(error, asked)
 
-    def own_end(self) -> bool:
-        """Whether the time that the caller gave the call has passed."""
+    def own_left(self) -> float:
+        """What is left of the seconds that the caller gave the call, which may be infinitely many."""
         own: float | None = self.details.timeout
-        return own is not None and time.monotonic() - self._begun >= own
+        return inf if own is None else own - (time.monotonic() - self._begun)
 
     def may_repeat(self, error: Exception) -> bool:
         """Whether the call may be made again after this error. Where that is a pity, a note on it says why not."""
         if isinstance(error, Rejected):
             return True
+        if self.own_left() <= 0.0:
+            return False
         own: Any = error.error if isinstance(error, Failed) else error
         asked = _pushback(own)
         if asked is not None and asked < 0.0:
@@ -191,13 +203,10 @@ def asked_of(error: Any) -> bool | float:
 def never_left(error: Any) -> bool:
     """Whether gRPC says that there was no connection for the call to go out on.
 
-    It says so in words only. Of a server that hands on the words of another, newer versions do not say that they are
-    not their own; one that sends any metadata with it is known by that.
+    It says so in words only, and has no other sign of it: what it calls "received from peer" may be its own. A server
+    that hands on another's words is known only by the metadata that it sends with them.
     """
     if _code(error) != "UNAVAILABLE" or _trailers(error):
-        return False
-    debug = getattr(error, "debug_error_string", None)
-    if debug is not None and _FROM_PEER in str(debug()):
         return False
     return str(error.details()).startswith(_NO_CONNECTION)
 
@@ -210,7 +219,8 @@ def _code(error: Any) -> str:
 
 def _trailers(error: Any) -> dict[str, Any]:
     found: Any = getattr(error, "trailing_metadata", None)
-    return {str(key).lower(): value for key, value in (found() if callable(found) else None) or ()}
+    pairs: Any = found() if callable(found) else None
+    return {str(key).lower(): value for key, value in pairs or ()}
 
 
 def _pushback(error: Any) -> float | None:

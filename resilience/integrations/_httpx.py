@@ -7,7 +7,11 @@ only asks for the half that it needs.
 
 from __future__ import annotations
 
-from resilience.integrations._exchange import Courier, Exchange, position, replayable
+from resilience._hub import HUB
+from resilience._scope import current
+from resilience.context import _priority as priority
+from resilience.integrations._exchange import Courier, Exchange, Refused, position, replayable
+from resilience.integrations._httpx_first import FIRST, Gated, can_append, number_first, refusal, was_sent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Either", "HttpxExchange", "TransportCore"]
 
+_bound = current.get
+_priority = priority.get
 _WAITS = ("connect", "read", "write", "pool")
 
 
@@ -69,11 +75,18 @@ def _source(stream: Any) -> Any:
 class TransportCore:
     """The two halves of the transport; see `ResilientTransport`."""
 
-    def __init__(self, wrapped: Any, policy: Any, repeat: Collection[str]) -> None:
-        self._wrapped = wrapped
+    def __init__(self, client: Any, wrapped: Any, policy: Any, repeat: Collection[str]) -> None:
+        self._wrapped = self._below = wrapped
         self._sync = Courier(policy, repeat, self._send, _close, is_async=False)
         # One default for both halves: what one learns of an origin, the other knows.
         self._async = Courier(self._sync._policy, repeat, self._send_async, _aclose, is_async=True)
+        brisk = self._sync.brisk() if self._async.brisk() and can_append(client) else None
+        self._brisk = brisk is not None
+        if brisk is not None:
+            retry, *gates = brisk
+            self._channel = retry._channel
+            if gates or retry._budget is not None:
+                self._below = Gated(wrapped, gates, retry._budget)
 
     def _send(self, exchange: HttpxExchange) -> Any:
         return self._wrapped.handle_request(exchange.request)
@@ -82,13 +95,70 @@ class TransportCore:
         # Returns the coroutine to await: another one around it would take its time and do nothing.
         return self._wrapped.handle_async_request(exchange.request)
 
+    # The two that follow are the same, and every line of them is paid for by every request: see `_httpx_first`.
+
     def handle_request(self, request: Any) -> Any:
         """Send a request under the policy, for a `Client`."""
-        return self._sync.deliver(HttpxExchange(request))
+        if (
+            not self._brisk
+            or (HUB.heard and self._channel.heard)
+            or _bound() is not None
+            or _priority(None) is not None
+        ):
+            return self._sync.deliver(HttpxExchange(request))
+        try:
+            _ = request._content  # of a body that can be sent again as it is
+            if request.headers._list[-1] is not FIRST:
+                number_first(request.headers)
+        except (AttributeError, IndexError):
+            return self._sync.deliver(HttpxExchange(request))
+        try:
+            response = self._below.handle_request(request)
+        except Exception as error:
+            exchange = self._failed(request, error)
+        else:
+            if response.status_code == 200 or (refused := self._refused(request, response)) is None:
+                return response
+            exchange = refused
+        return self._sync.deliver(exchange)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request under the policy, for an `AsyncClient`."""
-        return await self._async.deliver_async(HttpxExchange(request))
+        if (
+            not self._brisk
+            or (HUB.heard and self._channel.heard)
+            or _bound() is not None
+            or _priority(None) is not None
+        ):
+            return await self._async.deliver_async(HttpxExchange(request))
+        try:
+            _ = request._content
+            if request.headers._list[-1] is not FIRST:
+                number_first(request.headers)
+        except (AttributeError, IndexError):
+            return await self._async.deliver_async(HttpxExchange(request))
+        try:
+            response = await self._below.handle_async_request(request)
+        except Exception as error:
+            exchange = self._failed(request, error)
+        else:
+            if response.status_code == 200 or (refused := self._refused(request, response)) is None:
+                return response
+            exchange = refused
+        return await self._async.deliver_async(exchange)
+
+    def _refused(self, request: Any, response: Any) -> HttpxExchange | None:
+        error = refusal(response)
+        return None if error is None else self._failed(request, error)
+
+    def _failed(self, request: Any, error: Exception) -> HttpxExchange:
+        exchange = HttpxExchange(request)
+        exchange.attempt = 1 if self._below is self._wrapped or was_sent(error) else 0
+        if isinstance(error, Refused):
+            exchange.open = error.response
+        trace = error.__traceback__
+        exchange.failed = error.with_traceback(None if trace is None else trace.tb_next)
+        return exchange
 
     def close(self) -> None:
         """Close the transport below."""

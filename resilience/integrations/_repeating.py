@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Fn = Callable[..., Any]
 
-__all__ = ["repeating", "repeating_async"]
+__all__ = ["after_failure", "after_failure_async", "repeating", "repeating_async"]
 
 
 def repeating(retry: Retry, fn: Fn, close: Fn) -> Fn:
@@ -72,6 +72,36 @@ def repeating_async(retry: Retry, fn: Fn, close: Fn) -> Fn:
         return await _repeat_async(call, fn, close, exchange)
 
     return repeated
+
+
+def after_failure(fn: Fn) -> Fn:
+    """Send exchanges by `fn`, but for a first attempt that has failed already, whose error is raised again instead."""
+
+    def resumed(exchange: Any) -> Any:
+        error, exchange.failed = exchange.failed, None
+        if error is None:
+            return fn(exchange)
+        try:
+            raise error
+        finally:
+            error = None  # whose traceback holds this frame
+
+    return resumed
+
+
+def after_failure_async(fn: Fn) -> Fn:
+    """The same for coroutine functions."""
+
+    async def resumed(exchange: Any) -> Any:
+        error, exchange.failed = exchange.failed, None
+        if error is None:
+            return await fn(exchange)
+        try:
+            raise error
+        finally:
+            error = None  # whose traceback holds this frame
+
+    return resumed
 
 
 def _repeat(call: RetryCall, fn: Fn, close: Fn, exchange: Any) -> Any:

@@ -1,4 +1,4 @@
-"""grpc: interceptors for blocking and asyncio channels. Needs grpcio 1.60 or later.
+"""grpc: interceptors for blocking and asyncio channels. Needs grpcio 1.66.2 or later.
 
     channel = grpc.intercept_channel(channel, ResilientInterceptor(repeat={"/shop.Orders/Get*"}))
     channel = grpc.aio.insecure_channel(target, interceptors=AsyncResilientInterceptor(repeat={"/shop.Orders/Get*"}))
@@ -10,8 +10,8 @@ such beginning; they carry the deadline and the attempt, and no policy is around
 
 from __future__ import annotations
 
-import collections
 from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 from resilience import context
 from resilience.errors import DeadlineExceeded
@@ -22,7 +22,6 @@ from resilience.integrations._grpc_meaning import CallExchange, RpcError, Seen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Iterator
-    from typing import Any
 
     grpc: Any = None
 else:
@@ -31,10 +30,17 @@ else:
 
 __all__ = ["AsyncResilientInterceptor", "ResilientInterceptor"]
 
-_Details = collections.namedtuple(  # noqa: PYI024 - what gRPC takes for details, and typed nowhere
-    "_Details", ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
-)
-_FIELDS = ("method", "timeout", "metadata", "credentials", "wait_for_ready", "compression")
+
+_GRACE = 0.05  # seconds
+
+
+class _Details(NamedTuple):
+    method: Any
+    timeout: Any
+    metadata: Any
+    credentials: Any
+    wait_for_ready: Any
+    compression: Any
 
 
 class _Interceptor:
@@ -51,7 +57,7 @@ class _Interceptor:
         self._stream = Courier(self._unary._policy, (), stream, closes, is_async=is_async)
 
     def _exchange(self, proceed: Any, details: Any, request: Any, *, streams: bool = False) -> CallExchange:
-        whole = _Details(*(getattr(details, field, None) for field in _FIELDS))
+        whole = _Details(*(getattr(details, field, None) for field in _Details._fields))
         return CallExchange(whole, request, proceed, self._names, streams=streams)
 
 
@@ -173,7 +179,7 @@ def _deliver(courier: Courier, exchange: CallExchange) -> Any:
     except RpcError as error:
         result = error
     except DeadlineExceeded:
-        if exchange.last is None or not exchange.own_end():
+        if exchange.last is None or exchange.own_left() > 0.0:
             raise
         result = exchange.last
     if isinstance(result, Seen):
@@ -243,10 +249,13 @@ async def _deliver_async(courier: Courier, exchange: CallExchange) -> Any:
     try:
         with _bounded(exchange):
             result = await courier.deliver_async(exchange)
-    except DeadlineExceeded:
-        if exchange.last is None or not exchange.own_end():
+    except DeadlineExceeded as late:
+        if exchange.own_left() > 0.0:
             raise
-        raise exchange.last from None
+        nothing = grpc.aio.Metadata()
+        raise grpc.aio.AioRpcError(
+            grpc.StatusCode.DEADLINE_EXCEEDED, nothing, nothing, details="Deadline Exceeded"
+        ) from late
     if isinstance(result, Seen):
         raise result.error
     return result
@@ -300,7 +309,10 @@ async def _nothing_async(_: Any) -> None:
 
 
 def _bounded(exchange: CallExchange) -> Any:
-    """The caller's own timeout, which is for the call and all of its attempts."""
+    """The caller's own timeout, which is for the call and all of its attempts.
+
+    gRPC's own end of it comes first, where that is in time, since a breaker counts that and not a cut.
+    """
     own: float | None = exchange.details.timeout
     make: Callable[[float], Any] = context.deadline
-    return nullcontext() if own is None or own <= 0.0 else make(own)
+    return nullcontext() if own is None or own <= 0.0 else make(own + _GRACE)

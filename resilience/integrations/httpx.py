@@ -32,4 +32,4 @@ class ResilientTransport(TransportCore, httpx.BaseTransport, httpx.AsyncBaseTran
     ) -> None:
         if wrapped is not None and options:
             raise TypeError(f"{min(options)} belongs to the transport that is wrapped: give it to that one")
-        super().__init__(Either(httpx, options) if wrapped is None else wrapped, policy, repeat)
+        super().__init__(httpx, Either(httpx, options) if wrapped is None else wrapped, policy, repeat)

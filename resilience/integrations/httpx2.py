@@ -32,4 +32,4 @@ class ResilientTransport(TransportCore, httpx2.BaseTransport, httpx2.AsyncBaseTr
     ) -> None:
         if wrapped is not None and options:
             raise TypeError(f"{min(options)} belongs to the transport that is wrapped: give it to that one")
-        super().__init__(Either(httpx2, options) if wrapped is None else wrapped, policy, repeat)
+        super().__init__(httpx2, Either(httpx2, options) if wrapped is None else wrapped, policy, repeat)

@@ -1,4 +1,4 @@
-"""urllib3: a pool manager whose requests go through a policy. Needs urllib3 2.0 or later."""
+"""urllib3: a pool manager whose requests go through a policy. Needs urllib3 2.0.2 or later."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = ("aiohttp", "httpx", "httpx2", "requests", "urllib3")
 BESIDE = ("cryptography", "hypothesis", "pytest", "trio")
-TESTS = ("test_clients.py", "test_client_faults.py", "test_client_release.py")
+TESTS = ("test_clients.py", "test_client_faults.py", "test_client_first.py", "test_client_release.py")
 
 
 def floors() -> dict[str, str]:
