@@ -7,8 +7,9 @@ set, else `dev`. None has a deadline: a busy machine is not a bug.
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -56,3 +57,41 @@ def _wrapper() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         choose(patch, os.environ.get("RESILIENCE_WRAPPER"))
         yield
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave ten thousand collected tests out of every later collection of garbage, of which tests of ours make many."""
+    gc.collect()
+    gc.freeze()
+
+
+# --- skips ------------------------------------------------------------------------------------------------------------
+
+_MUST_NOT_SKIP = "RESILIENCE_MUST_NOT_SKIP"
+"""Set where everything is installed that a test may need: what is skipped there has failed."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a skipped test fail where nothing is missing."""
+    report = yield
+    _not_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Let a skipped file fail where nothing is missing."""
+    report = yield
+    _not_skipped(report)
+    return report
+
+
+def _not_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get(_MUST_NOT_SKIP):
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped, where nothing is missing: {report.longrepr}"
