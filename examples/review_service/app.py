@@ -39,14 +39,15 @@ def create_app(settings: Settings, *, clock: Clock | None = None) -> Flask:
         clock: what policies, deadlines and the age of keys are measured by; the machine's monotonic clock by default.
 
     Raises:
-        ValueError: the database URL cannot be used.
+        ValueError: the database URL cannot be used, or that of Redis.
+        ImportError: there is a URL of Redis, and no driver for it.
     """
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
     app.json.sort_keys = False  # type: ignore[attr-defined]
 
     time = clock or system_clock
-    policy = policies(clock) if settings.protected else no_policies(clock)
+    policy = policies(clock, settings.redis_url) if settings.protected else no_policies(clock)
     provider = Provider()
     database = Database(settings.database_url, seed.prepare)
 

@@ -33,6 +33,7 @@ from resilience import (
     Timeout,
 )
 from resilience.backoff import exponential
+from resilience.stores import RedisStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,18 +41,29 @@ R = TypeVar("R")
 READ, WRITE, BROWSE = Priority.CRITICAL, Priority.DEFAULT, Priority.SHEDDABLE
 """Who goes first when there is too much: the page that somebody asked for, then writing, then leafing through lists."""
 
+ROOM = {BROWSE: 0.5, WRITE: 0.25}
+"""What of a burst is kept back from them, for what matters more."""
 
-def policies(clock: Clock | None = None) -> Policies:
-    """The service as it should run."""
+
+def policies(clock: Clock | None = None, redis_url: str = "") -> Policies:
+    """The service as it should run.
+
+    Raises:
+        ImportError: there is a `redis_url`, and nothing to talk to it with; the message names what to install.
+    """
+    # Where the service is many processes, what must hold for all of them together is kept in one place: how often one
+    # address and one user may ask, and whether the provider is down. When that place is away each process goes on by
+    # itself, so it is one more thing that helps and none that the service stands on.
+    store = RedisStore.from_url(redis_url) if redis_url else None
     return Policies(
         # A request has two seconds in all. Whatever is called for it gets what is left of them.
         deadline=2.0,
         # The door. An address may knock a hundred times a second; the burst is for a whole office behind one address.
         # It is counted before the token is looked at, because looking costs more than counting. Lists are turned away
         # when half of the burst is gone and writing when three quarters are, so that reading is refused last.
-        by_address=Throttle("100/s burst 1000", headroom={BROWSE: 0.5, WRITE: 0.25}, name="address", clock=clock),
+        by_address=Throttle("100/s burst 1000", headroom=ROOM, name="address", store=store, clock=clock),
         # One user may have many addresses. Half as much for each of them, wherever they come from.
-        by_subject=Throttle("50/s burst 1000", headroom={BROWSE: 0.5, WRITE: 0.25}, name="subject", clock=clock),
+        by_subject=Throttle("50/s burst 1000", headroom=ROOM, name="subject", store=store, clock=clock),
         # A rate says what one caller may do, not what the service can. When requests wait for one another, the lists
         # give way at 0.3 seconds, writing at 0.6, and a page that somebody asked for last of all; within each, the same
         # users, so that the others notice nothing.
@@ -66,7 +78,9 @@ def policies(clock: Clock | None = None) -> Policies:
         userinfo=Pipeline(
             Fallback(on=(ProviderError, Rejected, TimedOut), call=known_here, clock=clock),
             Retry(on=ProviderUnavailable, attempts=2, within=0.7, backoff=exponential(0.05), clock=clock),
-            CircuitBreaker(5, on=ProviderUnavailable, cooldown=1.0, clock=clock),
+            CircuitBreaker(
+                5, on=ProviderUnavailable, cooldown=1.0, name="userinfo.circuit_breaker", store=store, clock=clock
+            ),
             Throttle("5/minute burst 10", key=subject_of, clock=clock),
             Timeout(0.3, thread=False, clock=clock),
             name="userinfo",

@@ -21,7 +21,9 @@ class Settings:
         audience: the name of this API, as it stands in `aud`. jwks_url: where the provider publishes its keys; empty
         means the usual place below the issuer. userinfo_url: where the provider describes a user; empty means the
         usual place below the issuer. database_url: a SQLAlchemy URL. A SQLite file is created and seeded if it does
-        not exist. trusted_proxies: how many proxies of ours stand in front; the client's address is what the
+        not exist. redis_url: a Redis or Valkey in which all processes of the service share one limit for each address
+        and user, and one circuit round the provider; empty means that each process keeps its own. It may hold a
+        password as well. trusted_proxies: how many proxies of ours stand in front; the client's address is what the
         outermost of them saw. protected: whether the policies are in place. Only the demonstration ever turns this
         off.
 
@@ -34,6 +36,7 @@ class Settings:
     jwks_url: str = ""
     userinfo_url: str = ""
     database_url: str = field(default="sqlite:///reviews.sqlite3", repr=False)
+    redis_url: str = field(default="", repr=False)
     trusted_proxies: int = 0
     protected: bool = True
 
@@ -47,6 +50,9 @@ class Settings:
             url = urlsplit(str(getattr(self, name)))
             if url.scheme not in {"http", "https"} or not url.hostname:
                 raise ValueError(f"{name} must be an http or https URL, got {getattr(self, name)!r}")
+        if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
+            # Without the value: it may hold a password.
+            raise ValueError("redis_url must begin with redis://, rediss:// or unix://")
         if not self.audience:
             raise ValueError("audience must not be empty")
         if self.trusted_proxies < 0:
@@ -69,4 +75,4 @@ class Settings:
         return cls(**wanted)  # type: ignore[arg-type]
 
 
-_FROM_ENV = ("issuer", "audience", "jwks_url", "userinfo_url", "database_url")
+_FROM_ENV = ("issuer", "audience", "jwks_url", "userinfo_url", "database_url", "redis_url")

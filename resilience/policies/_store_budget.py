@@ -39,6 +39,8 @@ class SharedBudget(RetryBudget):
 
     __slots__ = ("_kept", "_link", "_next")
 
+    _elsewhere = True
+
     def _join_store(self, store: Store, name: str | None, on_error: OnStoreError) -> None:
         bucket = self._bucket
         terms: list[Word] = [bucket.ratio, bucket.per_second, bucket.capacity]

@@ -34,6 +34,8 @@ __all__ = ["Seen", "StoreCircuit"]
 
 _STATES = tuple(CircuitState)
 _TELL_ALL = -2
+_ROUNDS = 3
+"""How often a length of a cooldown is told in one call: once, and more where others open the circuit meanwhile."""
 _EVENTS: dict[CircuitState, type[Event]] = {
     CircuitState.CLOSED: CircuitClosed,
     CircuitState.OPEN: CircuitOpened,
@@ -120,7 +122,9 @@ class StoreCircuit(CircuitBreaker):
             self._calm = -1
             return None
         seen = first = self._learn(answer, reason)
-        while seen.opening:
+        for _ in range(_ROUNDS):
+            if not seen.opening:
+                break
             answer = self._link.ask(self, "tell", [seen.opening, seen.before, self._cooldown_of(seen)])
             if answer is None:
                 break
@@ -134,7 +138,9 @@ class StoreCircuit(CircuitBreaker):
             self._calm = -1
             return None
         seen = first = self._learn(answer, reason)
-        while seen.opening:
+        for _ in range(_ROUNDS):
+            if not seen.opening:
+                break
             answer = await self._link.ask_async(self, "tell", [seen.opening, seen.before, self._cooldown_of(seen)])
             if answer is None:
                 break

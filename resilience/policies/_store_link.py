@@ -93,7 +93,7 @@ class StoreLink:
         try:
             answer = self._read(verb, self._store.ask(self._kind, self._whose(key), verb, self._terms, given))
         except Exception as error:
-            self._failed(policy, permit, error)
+            self._failed(policy, permit, error, key)
             return None
         except BaseException:
             self._settle(policy, permit, IGNORED)
@@ -111,7 +111,7 @@ class StoreLink:
             words = await self._store.ask_async(self._kind, self._whose(key), verb, self._terms, given)
             answer = self._read(verb, words)
         except Exception as error:
-            self._failed(policy, permit, error)
+            self._failed(policy, permit, error, key)
             return None
         except BaseException:
             self._settle(policy, permit, IGNORED)
@@ -147,11 +147,16 @@ class StoreLink:
             self._circuit.settle(permit, verdict, now)
         return now
 
-    def _failed(self, policy: Policy, permit: int, error: Exception) -> None:
+    def _failed(self, policy: Policy, permit: int, error: Exception, key: Key | None) -> None:
         if isinstance(error, WrongStore):
             self._settle(policy, permit, IGNORED)
             raise error
-        self._cause = cause = f"{type(error).__name__}: {error}"
+        cause = f"{type(error).__name__}: {error}"
+        name_of = getattr(self._store, "key", None)
+        if callable(name_of) and (asked := str(name_of(self._kind, self._whose(key)))) not in cause:
+            # An answer that made no sense here: whoever looks for the cause has to know where to look.
+            cause = f"{cause} (asked about {asked})"
+        self._cause = cause
         now = policy._clock.now()
         with self._lock:
             self._circuit.settle(permit, FAILURE, now)

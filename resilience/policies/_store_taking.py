@@ -8,6 +8,7 @@ between them, and what was within the rate is not held against anybody.
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 
 from resilience.core.bucket import Bucket
 from resilience.core.desk import Desk
@@ -100,11 +101,12 @@ class StoreTaking(Throttle):
         owed = self._to_charge(claim.key) if self._strays else self._nothing
         return [*claim.costs, *self._tariff.keeps[claim.rank], *owed, float(calls), patience], owed
 
-    def _understood(self, claim: SharedClaim, answer: Sequence[float], calls: int) -> float:
+    def _understood(self, claim: SharedClaim, answer: Sequence[float], calls: int, patience: float) -> float:
         """Read an answer: seconds to wait if it was refused, else -1.0."""
         granted, delay = int(answer[0]), answer[1]
         if granted:
-            claim.delay = delay
+            # Whatever a store says, nobody waits for longer than he would.
+            claim.delay = min(delay, patience)
             claim.marks = answer[2:]
         if calls > 1:
             self._end_lease(claim, granted - 1)
@@ -122,7 +124,7 @@ class StoreTaking(Throttle):
         finally:
             if answer is None:
                 self._not_asked(claim, calls, owed)
-        return None if answer is None else self._understood(claim, answer, calls)
+        return None if answer is None else self._understood(claim, answer, calls, patience)
 
     async def _decide_async(self, claim: SharedClaim, patience: float) -> float | None:
         calls = self._from_lease(claim)
@@ -135,7 +137,7 @@ class StoreTaking(Throttle):
         finally:
             if answer is None:
                 self._not_asked(claim, calls, owed)
-        return None if answer is None else self._understood(claim, answer, calls)
+        return None if answer is None else self._understood(claim, answer, calls, patience)
 
     def _not_asked(self, claim: SharedClaim, calls: int, owed: Sequence[float]) -> None:
         if calls > 1:
@@ -216,7 +218,12 @@ def key_of(claim: Any) -> Any:
 
 
 def _read(rates: int, verb: str, answer: Sequence[Word]) -> list[float]:
-    return numbers_of(answer, {"take": 2, "peek": 3 * rates}.get(verb, 1))
+    """An answer in numbers, none of which is below nothing, where that could be taken for a grant or a wait."""
+    numbers = numbers_of(answer, {"take": 2, "peek": 3 * rates}.get(verb, 1))
+    senseless = verb in ("take", "peek") and min(numbers[: 2 if verb == "take" else 3 * rates]) < 0.0
+    if senseless or (verb == "take" and numbers[0] and (max(numbers[:2]) == inf or len(numbers) < 2 + 5 * rates)):
+        raise ValueError(f"the store answered {answer!r}")
+    return numbers
 
 
 def _settle_words(claim: SharedClaim, costs: Costs) -> list[Word]:

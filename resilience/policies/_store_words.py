@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, isnan
 
 from resilience._checks import wrong_value
 from resilience.core.trip import Consecutive, FailureRate, SlowRate
@@ -64,7 +64,7 @@ def numbers_of(answer: Sequence[Word], count: int) -> list[float]:
         ValueError: it is something else.
     """
     numbers = [float(word) for word in answer]
-    if len(numbers) < count:
+    if len(numbers) < count or any(map(isnan, numbers)):
         raise ValueError(f"the store answered {answer!r}, and {count} numbers were expected")
     return numbers
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,11 +24,10 @@ _MOST = 16
 class Borrowed:
     """A client for plain code. Safe from any thread, if the client is."""
 
-    __slots__ = ("_client", "_idle", "_jobs", "_lock", "_threads", "_timeout")
+    __slots__ = ("_client", "_idle", "_jobs", "_lock", "_threads")
 
-    def __init__(self, client: Any, timeout: float) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
-        self._timeout = timeout
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -37,8 +37,11 @@ class Borrowed:
         self._threads = 0
         self._idle = 0
 
-    def send(self, *words: str | bytes) -> Any:
-        """Send one command and return the answer; raises whatever the driver does, or TimeoutError."""
+    def send(self, until: float, *words: str | bytes) -> Any:
+        """Send one command and return the answer by then, as `time.monotonic` reads.
+
+        Raises whatever the driver does, or TimeoutError.
+        """
         done: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
 
         def job() -> None:
@@ -57,9 +60,9 @@ class Borrowed:
                 self._idle -= 1
         self._jobs.put(job)
         try:
-            answer, error = done.get(timeout=self._timeout)
+            answer, error = done.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
-            raise TimeoutError(f"no answer within {self._timeout:g} s") from None
+            raise TimeoutError("no answer in time") from None
         if error is not None:
             try:
                 raise error
@@ -82,7 +85,7 @@ class BorrowedAsync:
 
     __slots__ = ("_client",)
 
-    def __init__(self, client: Any, timeout: float) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
 
     def after_fork(self) -> None:

@@ -6,6 +6,10 @@ answer within the store's time or fail, each tried once. What cannot be taken ap
 is used as it is (`_borrowed`).
 
 A connection that has failed in any way is closed: an answer that comes too late must not be read as the next one.
+
+A driver bounds each wait for bytes and not their sum: a handshake, a question in two steps, or an answer that comes a
+little at a time would take several times as long. So here each wait gets what is left of the decision's time
+(`_Hurried`). Only the name of a host is looked up in the system's own time.
 """
 
 from __future__ import annotations
@@ -30,6 +34,9 @@ _MOST = 64
 
 _RESTED = 0.05
 """Seconds without use after which a connection is looked at before it is used again."""
+
+_NEARLY = 0.002
+"""Seconds by which a wait may be too long."""
 
 _DRIVERS = ("redis", "valkey")
 
@@ -73,11 +80,11 @@ def _recipe(client: Any, timeout: float, *, looped: bool) -> tuple[type[Any], di
 class Wires:
     """Connections for plain code. Safe from any thread."""
 
-    __slots__ = ("_free", "_idle", "_make", "_settings", "_timeout")
+    __slots__ = ("_free", "_idle", "_make", "_settings")
 
     def __init__(self, client: Any, timeout: float) -> None:
-        self._make, self._settings = _recipe(client, timeout, looped=False)
-        self._timeout = timeout
+        made, self._settings = _recipe(client, timeout, looped=False)
+        self._make = _hurried(made)
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -85,10 +92,10 @@ class Wires:
         self._idle: deque[tuple[Any, float]] = deque()
         self._free = threading.BoundedSemaphore(_MOST)
 
-    def send(self, *words: str | bytes) -> Any:
-        """Send one command and return the answer; raises whatever the driver does."""
+    def send(self, until: float, *words: str | bytes) -> Any:
+        """Send one command, return the answer by then, as `time.monotonic` reads; raises whatever the driver does."""
         packed = _packed(words)
-        if not self._free.acquire(timeout=self._timeout):
+        if not self._free.acquire(blocking=False) and not self._free.acquire(timeout=_left(until)):
             raise TimeoutError(f"all {_MOST} connections are in use")
         try:
             rested = 0.0
@@ -97,6 +104,8 @@ class Wires:
                 rested = time.monotonic() - since
             except IndexError:
                 wire = self._make(**self._settings)
+                wire.term = _Term(until)
+            wire.term.until = until
             try:
                 # What can be read before anything was asked is the end of the connection, or no answer of ours. One
                 # that was in use a moment ago was not closed for being idle.
@@ -121,6 +130,74 @@ class Wires:
         """Close what is idle: it was made to a server that has failed since."""
         while self._idle:
             self._idle.pop()[0].disconnect()
+
+
+def _hurried(made: Any) -> Any:
+    """A class of connections like `made`, each of which has until `term.until` for whatever it does."""
+
+    def connect(self: Any) -> Any:
+        return _Hurried(made._connect(self), self.term)
+
+    def left(self: Any) -> float:
+        return _left(self.term.until)
+
+    def keep(_: Any, limit: object) -> None:
+        """A driver sets this once, and asks for it before each address that it tries."""
+
+    return type("Hurried", (made,), {"_connect": connect, "socket_connect_timeout": property(left, keep)})
+
+
+class _Term:
+    """Until when a connection has time, as `time.monotonic` reads."""
+
+    __slots__ = ("until",)
+
+    def __init__(self, until: float) -> None:
+        self.until = until
+
+
+class _Hurried:
+    """A socket whose every wait for an answer ends when the time of its connection does."""
+
+    __slots__ = ("_limit", "_socket", "_term", "sendall")
+
+    def __init__(self, socket: Any, term: _Term) -> None:
+        self._socket, self._term = socket, term
+        self._limit: float | None = socket.gettimeout()
+        # What is sent is small, and one question at a time: that does not wait.
+        self.sendall = socket.sendall
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def settimeout(self, limit: float | None) -> None:
+        """Take a limit from the driver. Zero, by which it looks without waiting, stays zero."""
+        self._limit = limit
+        self._socket.settimeout(limit)
+
+    def _hurry(self) -> None:
+        limit = self._limit
+        # To set it is a call to the system, and mostly it is right already.
+        if limit and not -_NEARLY < self._term.until - time.monotonic() - limit < _NEARLY:
+            self.settimeout(_left(self._term.until))
+
+    def recv(self, *given: Any) -> Any:
+        """Wait for bytes, while there is time."""
+        self._hurry()
+        return self._socket.recv(*given)
+
+    def recv_into(self, *given: Any) -> Any:
+        """Do what `recv` does."""
+        self._hurry()
+        return self._socket.recv_into(*given)
+
+
+def _left(until: float) -> float:
+    """Seconds until then. Raises TimeoutError where there are none."""
+    left = until - time.monotonic()
+    if left <= 0.0:
+        raise TimeoutError("no answer in time")
+    return left
 
 
 class _Loop:

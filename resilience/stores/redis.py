@@ -18,6 +18,7 @@ import hashlib
 import os
 import struct
 import sys
+import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 from importlib.resources import files
@@ -106,14 +107,15 @@ class RedisStore:
         wires = self._wires
         if wires is None:
             raise WrongStore("this store has an async_client alone: give it client= too, or use the async forms")
+        until = time.monotonic() + self.timeout
         key, script, words = self._question(kind, whose, verb, terms, given, now)
         try:
             try:
-                answer = wires.send("EVALSHA", script.sha, "1", key, *words)
+                answer = wires.send(until, "EVALSHA", script.sha, "1", key, *words)
             except Exception as error:
                 if not is_missing(error):
                     raise
-                answer = wires.send("EVAL", script.text, "1", key, *words)
+                answer = wires.send(until, "EVAL", script.text, "1", key, *words)
             return _checked(answer)
         except Exception as error:
             _name_key(error, key)
@@ -130,16 +132,11 @@ class RedisStore:
         now: float | None = None,
     ) -> Sequence[Word]:
         """Do what `ask` does, without blocking the loop."""
-        runtime = current_runtime()
-        if runtime == "trio":
-            plain = partial(self.ask, kind, whose, verb, terms, given, now=now)
-            answered: Sequence[Word] = await sys.modules["trio"].to_thread.run_sync(plain, abandon_on_cancel=True)
-            return answered
+        wires = self._async_wires
+        if wires is None or current_runtime() == "trio":
+            return await self._in_a_thread(partial(self.ask, kind, whose, verb, terms, given, now=now))
         import asyncio
 
-        wires = self._async_wires
-        if wires is None:
-            return await asyncio.to_thread(self.ask, kind, whose, verb, terms, given, now=now)
         key, script, words = self._question(kind, whose, verb, terms, given, now)
         try:
             async with asyncio.timeout(self.timeout):
@@ -153,6 +150,19 @@ class RedisStore:
         except Exception as error:
             _name_key(error, key)
             raise
+
+    async def _in_a_thread(self, plain: Callable[[], Sequence[Word]]) -> Sequence[Word]:
+        # Others may have all threads of the loop, for as long as they like: waiting for one counts too.
+        if current_runtime() == "trio":
+            trio = sys.modules["trio"]
+            with trio.move_on_after(self.timeout):
+                answered: Sequence[Word] = await trio.to_thread.run_sync(plain, abandon_on_cancel=True)
+                return answered
+            raise TimeoutError("no thread has answered in time")
+        import asyncio
+
+        async with asyncio.timeout(self.timeout):
+            return await asyncio.to_thread(plain)
 
     def __repr__(self) -> str:
         return f"<RedisStore prefix={self._prefix!r} timeout={self.timeout:g}>"
@@ -238,7 +248,8 @@ def _escaped(part: str | int) -> str:
     """A part of a key that says nothing but itself: a number is told from its digits, and nothing is punctuation."""
     from urllib.parse import quote
 
-    return f"#{part}" if isinstance(part, int) else quote(part, safe="")
+    # Half a character is a key like any other: what users send may hold it, and an error would be taken for an outage.
+    return f"#{part}" if isinstance(part, int) else quote(part, safe="", errors="surrogatepass")
 
 
 def _checked(answer: Any) -> Sequence[Word]:
@@ -259,7 +270,7 @@ def _wires(client: Any, timeout: float) -> Wires | Borrowed | None:
         return None
     if not callable(getattr(client, "execute_command", None)):
         raise wrong_type("client", "a client of redis-py or valkey-py", client)
-    return Wires(client, timeout) if is_plain(client) else Borrowed(client, timeout)
+    return Wires(client, timeout) if is_plain(client) else Borrowed(client)
 
 
 def _async_wires(client: Any, timeout: float) -> AsyncWires | BorrowedAsync | None:
@@ -267,7 +278,7 @@ def _async_wires(client: Any, timeout: float) -> AsyncWires | BorrowedAsync | No
         return None
     if not callable(getattr(client, "execute_command", None)):
         raise wrong_type("async_client", "a client of redis.asyncio or valkey.asyncio", client)
-    return AsyncWires(client, timeout) if is_plain(client) else BorrowedAsync(client, timeout)
+    return AsyncWires(client, timeout) if is_plain(client) else BorrowedAsync(client)
 
 
 def _driver() -> tuple[Any, str]:

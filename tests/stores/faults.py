@@ -113,7 +113,7 @@ def _replica_of_nobody(stage: Stage) -> Undo:
 def loading(stage: Stage) -> Undo:
     """Killed, and back with so much to load that it answers LOADING for a while."""
     with stage.server.client() as client, client.pipeline(transaction=False) as pipe:
-        for number in range(20_000):
+        for number in range(4_000):
             pipe.set(f"other:{number}", "x")
         pipe.execute()
         client.save()
@@ -210,7 +210,7 @@ FAULTS = (
     Fault(restarted_from_disk, options=ON_DISK),
     Fault(flushed, outage=False, emptied=1),
     Fault(scripts_flushed, outage=False),
-    Fault(failover, emptied=1, way=Stage.fronted),
+    Fault(failover, emptied=1, way=Stage.fronted, options=("--repl-diskless-sync-delay", "0")),
     Fault(read_only),
     Fault(loading, emptied=1),
     Fault(out_of_memory),

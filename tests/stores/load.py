@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -52,7 +52,7 @@ class Load:
         self._threads = [threading.Thread(target=self._run, args=asked) for asked in plain]
         self._threads += [threading.Thread(target=self._loop), threading.Thread(target=self._pulse)]
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         self._began = time.monotonic()
         for thread in self._threads:
             thread.start()

@@ -1,5 +1,5 @@
-"""What may befall a server, on a real one and under load: every call is bounded, nothing of the driver leaks, no more is
-admitted than `on_store_error` says, and it is noticed when the server is back.
+"""What may befall a server, on a real one and under load: every call is bounded, nothing of the driver leaks, no more
+is admitted than `on_store_error` says, and it is noticed when the server is back.
 
 `-s` prints the table. A machine that does other things as well makes calls late that no store is to blame for, so what
 is asked is the store's timeout, ten milliseconds of ours, and the most that a thread was late which only slept.
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 import pytest
 
 from resilience.events import StoreLost, StoreRecovered
-
 from tests.stores.faults import FAULTS, MORE, Fault
 from tests.stores.load import BURST, RATE, Load
 from tests.stores.servers import binary, debians
