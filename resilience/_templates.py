@@ -70,11 +70,31 @@ return <await>_retry.again(<after_next>)
 """
 
 _BOUNDED_RETRY = """\
-_call = _retry._begin(cuts=<cuts>)
+_call = _retry._begin(cuts=False)
+_call.__enter__()
+try:
+    while True:
+        if _call.delay > 0.0:
+            _call.pause()
+        try:
+            <body>
+        except Exception as _error:
+            if not _call.failed(_error):
+                raise
+        else:
+            if _call.returned(_result):
+                return _result
+finally:
+    # By name, which is quicker than `with`. A sync call cuts nothing, so what was raised is no matter.
+    _call.__exit__(None, None, None)
+"""
+
+_CUT_RETRY = """\
+_call = _retry._begin(cuts=True)
 with _call:
     while True:
         if _call.delay > 0.0:
-            <await>_call.pause<suffix>()
+            await _call.pause_async()
         try:
             <body>
         except Exception as _error:
@@ -221,6 +241,8 @@ _LAYERS = {
     "scope": _SCOPE,
 }
 
+_LAYERS_OF_COROUTINES = _LAYERS | {"bounded_retry": _CUT_RETRY}
+
 RESERVED = frozenset(
     {
         "_budget",
@@ -259,11 +281,12 @@ def source(
     """
     outermost, alone = layers[0][0], len(layers) == 1
     body = _LAST_CALL if outermost == "retry" and alone else _CALL
+    templates = _LAYERS_OF_COROUTINES if awaits else _LAYERS
     for number in range(len(layers), 0, -1):
         template, word = layers[number - 1]
         if template == "retry" and not alone:
             body += _END
-        layer = _LAYERS[template].replace("<gate>", f"_{word}{number}").replace("<n>", str(number))
+        layer = templates[template].replace("<gate>", f"_{word}{number}").replace("<n>", str(number))
         body = _put(layer, "<body>", body)
     if "retry" not in outermost:
         body += _END
@@ -274,7 +297,6 @@ def source(
         "<await>": "await " if awaits else "",
         "<suffix>": "_async" if awaits else "",
         "<scope>": "_cut_scope" if awaits else "_scope",
-        "<cuts>": str(awaits),
         "<cells>": ", ".join(cells),
         "<after_next>": f"_next, {arguments}" if arguments else "_next",
         "<arguments>": arguments,

@@ -27,6 +27,11 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def _generates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_compile, "ENABLED", True)
+
+
 @pytest.fixture
 def _switching_all_the_time() -> Iterator[None]:
     before = sys.getswitchinterval()

@@ -45,7 +45,7 @@ Time never runs backwards in here: a reading older than the newest one seen is r
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, inf, log
 
 from resilience.core.latency import Sample, Window
 from resilience.core.verdict import FAILURE, SUCCESS
@@ -135,7 +135,7 @@ class ConcurrencyLimit:
         self.limit = initial
         self.in_flight = 0
         self.least: Sample | None = None
-        self.latest = float("-inf")
+        self.latest = -inf
         self.changes: list[tuple[int, int]] = []
         self._minimum = minimum
         self._maximum = maximum

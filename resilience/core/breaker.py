@@ -45,6 +45,8 @@ wedge the circuit.
 
 from __future__ import annotations
 
+from math import inf
+
 from resilience.core.cooldown import Cooldown, until
 from resilience.core.ramp import Ramp
 from resilience.core.state import CircuitState, Settled
@@ -54,7 +56,7 @@ from resilience.core.watch import Watches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from resilience.core.trip import Tally, Trip
+    from resilience.core.trip import Trip
     from resilience.core.verdict import Verdict
 
 __all__ = ["REFUSED", "Circuit", "CircuitState", "Settled"]
@@ -125,21 +127,17 @@ class Circuit:
         self._lease = lease
         self._ramp_seconds = ramp
         bounds = [trip.slower_than for trip in trips if isinstance(trip, SlowRate)]
-        self._slow_above = min(bounds, default=float("inf"))
+        self._slow_above = min(bounds, default=inf)
         self.state = CircuitState.CLOSED
         self.since: float | None = None
-        self.latest = float("-inf")
+        self.latest = -inf
         self.generation = 0
-        self.tallies: list[Tally] = []
-        self.watches: Watches | None = None
         self._count_anew()
         self.ramp: Ramp | None = None
         self.leases: dict[int, float] = {}
         self.changes: list[tuple[CircuitState, CircuitState]] = []
         self.short_leases = False
         self.serial = 0
-        self._passed = 0
-        self._lapses = 0
         self._isolations: dict[int, str] = {}
 
     # --- calls --------------------------------------------------------------------------------------------------------
@@ -329,9 +327,9 @@ class Circuit:
         self.ramp = ramp
 
     def _count_anew(self) -> None:
-        self.tallies = [trip.start() for trip in self.trips]
-        pairs = zip(self.trips, self.tallies, strict=True)
-        slow = [(tally, trip.slower_than) for trip, tally in pairs if isinstance(trip, SlowRate)]
+        started = [(trip, trip.start()) for trip in self.trips]
+        self.tallies = [tally for _, tally in started]
+        slow = [(tally, trip.slower_than) for trip, tally in started if isinstance(trip, SlowRate)]
         self.watches = Watches(slow) if slow else None
 
     def _move(self, state: CircuitState) -> None:

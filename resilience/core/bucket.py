@@ -113,6 +113,15 @@ class Sums:
         self._sums[0] = after
         return True
 
+    def sole(self) -> float | None:
+        """The first sum, where one float holds it."""
+        total = self._sums[0]
+        return None if isinstance(total, tuple) else total
+
+    def put(self, total: float) -> None:
+        """Set the first sum to what came out of it elsewhere."""
+        self._sums[0] = total
+
     def values(self) -> list[float]:
         """The sums, each rounded once."""
         return [gap(total, 0.0) for total in self._sums]

@@ -29,6 +29,8 @@ Time never runs backwards in here: a reading older than the newest one seen is r
 
 from __future__ import annotations
 
+from math import inf
+
 __all__ = ["Budget"]
 
 
@@ -69,7 +71,7 @@ class Budget:
         self._spent = 0.0
         self._full_deposits = 0.0
         self._full_at = 0.0
-        self._latest = float("-inf")
+        self._latest = -inf
 
     def deposit(self) -> None:
         """Add what one successful call has earned. A straight line without a call, as `withdraw` is."""

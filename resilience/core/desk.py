@@ -16,7 +16,7 @@ from math import inf
 
 from resilience.core.ledger import Ledger
 from resilience.core.line import Line
-from resilience.core.single_file import follow, let_go
+from resilience.core.single_file import let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,14 +88,6 @@ class Desk:
         if not joined or line.is_head(waiter) or line.failed:
             self._look(line, now)
         return joined
-
-    def follow(self, waiter: Waiter, now: float, max_wait: float, armed: float) -> bool:
-        """Let a claim wait behind others, where that is simple and somebody looks at its line in time, at `armed`.
-
-        That moves no alarm and ends nobody's wait. Else do nothing and return False.
-        """
-        line = self.lines.get(waiter.key)
-        return line is not None and now < line.alarm >= armed and follow(line, waiter, now, max_wait)
 
     def reserve(self, waiter: Waiter, now: float, max_wait: float) -> float | None:
         """Promise a claim that was not granted its turn, and return the seconds until then.

@@ -60,14 +60,16 @@ class Least:
         "seconds",
     )
 
+    # Known from the first cohort on, as `seconds` is.
+    _learnt_in: float
+    _slowest: float
+
     def __init__(self) -> None:
         self.seconds: float | None = None
         self.cohort = 0
         self._size = _FIRST_COHORT
-        self._learnt_in = 0.0
         self._known = 0
         self._largest = 0.0
-        self._slowest = 0.0
         self._trusted = 0
         self._begin()
 

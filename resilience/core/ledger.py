@@ -210,7 +210,9 @@ class Ledger:
             if change > 0.0:
                 # A bucket that was forgotten was full: at least so far behind the line as to have caught up with the
                 # mark.
-                states[index] = plus(claim.marks[index] if states[index] == FULL else states[index], change)
+                before = claim.marks[index] if states[index] == FULL else states[index]
+                # Nor did the claim take from a bucket that nobody has used: what it costs there, it costs now.
+                states[index] = bucket.charge(before, change, now) if before == FULL else plus(before, change)
             elif change < 0.0:
                 refunds[index] = min(-change, bucket.owing(self._mark(claim, index), now))
         claim.costs = tuple(actual)

@@ -41,10 +41,12 @@ class Algorithm(Protocol):
 
 
 class _Value:
-    __slots__: tuple[str, ...] = ()
+    __slots__ = ()
+    # Not the slots, which a subclass of a subclass says anew.
+    __match_args__: tuple[str, ...] = ()
 
     def _numbers(self) -> tuple[float, ...]:
-        return tuple(getattr(self, field) for field in self.__slots__)
+        return tuple(getattr(self, field) for field in self.__match_args__)
 
     def __eq__(self, other: object) -> bool:
         return self._numbers() == other._numbers() if isinstance(other, _Value) and type(other) is type(self) else False
@@ -53,7 +55,7 @@ class _Value:
         return hash((type(self), self._numbers()))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(map('{}={!r}'.format, self.__slots__, self._numbers()))})"
+        return f"{type(self).__name__}({', '.join(map('{}={!r}'.format, self.__match_args__, self._numbers()))})"
 
 
 class Gradient(_Value):
@@ -65,7 +67,7 @@ class Gradient(_Value):
         headroom: room to grow, as a share of the limit, at least half a call; above 0, at most 1.
     """
 
-    __slots__ = ("headroom",)
+    __slots__ = __match_args__ = ("headroom",)
 
     def __init__(self, *, headroom: float = 0.03) -> None:
         self.headroom = share("headroom", headroom)
@@ -73,7 +75,7 @@ class Gradient(_Value):
     def next_limit(self, limit: float, latency: float, least: float, lost: float) -> float:
         """The limit after a window in which calls took `latency` seconds and the share `lost` failed of overload."""
         # One window never halves the limit, since its noise would; above 1, so that noise does not only pull down.
-        gradient = max(0.5, min(1.2, least / latency, 1.0 - lost if lost else 1.2))
+        gradient = max(0.5, min(least / latency, 1.0 - lost if lost else 1.2))
         aim = limit * gradient + max(0.5, limit * self.headroom)
         return (limit + aim) / 2
 
@@ -85,7 +87,7 @@ class Vegas(_Value):
         low, high: shares of the limit; at least half a call, and a whole one.
     """
 
-    __slots__ = ("high", "low")
+    __slots__ = __match_args__ = ("low", "high")
 
     def __init__(self, *, low: float = 0.04, high: float = 0.1) -> None:
         self.low = share("low", low)
@@ -110,7 +112,7 @@ class AIMD(_Value):
         tolerance: the factor by which latency may grow, above 1.
     """
 
-    __slots__ = ("backoff", "tolerance")
+    __slots__ = __match_args__ = ("backoff", "tolerance")
 
     def __init__(self, *, backoff: float = 0.9, tolerance: float = 1.125) -> None:
         self.backoff = share("backoff", backoff)

@@ -102,18 +102,19 @@ class Line:
 
     Attributes:
         alarm: the reading at which `pump` will next have something to do, as it was last found.
+        arrivals: how many have come; the place of the last.
         failed: waiters whose wait cannot be met any more, for somebody to take away.
         ledger: who has taken what.
     """
 
-    __slots__ = ("_number", "_ranks", "alarm", "failed", "key", "ledger", "promises")
+    __slots__ = ("_ranks", "alarm", "arrivals", "failed", "key", "ledger", "promises")
 
     def __init__(self, ledger: Ledger, key: Key) -> None:
         self.ledger = ledger
         self.key = key
         self._ranks = [_Rank(number, len(ledger.buckets)) for number in range(RANKS)]
         self.promises = Promises(len(ledger.buckets))
-        self._number = 0
+        self.arrivals = 0
         self.alarm = inf
         self.failed: list[Waiter] = []
 
@@ -130,7 +131,7 @@ class Line:
     def only_rank(self) -> _Rank | None:
         """The rank of all who wait, if that is one and nothing is owed."""
         top, middle, low = self._ranks
-        if self.promises:
+        if self.promises.live:
             return None
         if top.queue:
             return None if middle.queue or low.queue else top
@@ -208,8 +209,8 @@ class Line:
 
     def next_number(self) -> int:
         """The place of one who arrives, in the order of arrival."""
-        self._number += 1
-        return self._number
+        self.arrivals += 1
+        return self.arrivals
 
     def pass_by(self, claim: Claim, now: float) -> None:
         """A claim has taken before those who wait."""

@@ -63,20 +63,21 @@ class Promises:
     """The promises of one key whose times have not come. Pure and unlocked.
 
     Attributes:
+        live: how many they are.
         gaps: whether something was given back between them, so that buckets may fill up before the last of them has
         come.
     """
 
-    __slots__ = ("_heap", "_live", "_owed", "gaps")
+    __slots__ = ("_heap", "_owed", "gaps", "live")
 
     def __init__(self, rates: int) -> None:
         self._heap: list[Waiter] = []
-        self._live = 0
+        self.live = 0
         self.gaps = False
         self._owed = Sums(rates)
 
     def __bool__(self) -> bool:
-        return self._live > 0
+        return self.live > 0
 
     @property
     def next_at(self) -> float:
@@ -89,14 +90,14 @@ class Promises:
         waiter.owed = True
         waiter.at = at
         heapq.heappush(self._heap, waiter)
-        self._live += 1
+        self.live += 1
         self._owed.add(waiter.costs)
 
     def _drop(self, promise: Waiter) -> None:
         promise.owed = False
-        self._live -= 1
+        self.live -= 1
         self._owed.add(promise.costs, -1.0)
-        if not self._live:
+        if not self.live:
             self._heap.clear()
             self.gaps = False
 
@@ -124,7 +125,7 @@ class Promises:
 
     def come(self, now: float) -> Iterator[Waiter]:
         """The promises whose time has come, in order; they are owed no longer."""
-        while self._live and self.next_at <= now:
+        while self.live and self.next_at <= now:
             promise = heapq.heappop(self._heap)
             self._drop(promise)
             yield promise

@@ -144,6 +144,18 @@ class RetryRun:
                 return delay
         return None
 
+    def still_fits(self, now: float, delay: float, left: float | None = None) -> bool:
+        """Decide again about a delay that `next_delay` answered, where time has passed since; False ends the run."""
+        if now > self.latest:
+            self.latest = now
+        if self.latest + delay >= self.limit:
+            self.ended_by = "within"
+        elif left is not None and not fits(delay, left):
+            self.ended_by = "deadline"
+        else:
+            return True
+        return False
+
     def expected_delay(self, now: float, u: float, left: float | None = None) -> float | None:
         """What `next_delay` would answer if the attempt failed now and nobody asked for more. Decides nothing."""
         before = self.attempt, self.previous, self.waited, self.ended_by

@@ -41,7 +41,7 @@ Time never runs backwards in here: a reading older than the newest one seen is r
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from zlib import crc32
 
 from resilience.core.least import Least
@@ -57,7 +57,7 @@ _PERIOD = 0.25
 _COMPLETIONS = 20
 _CHANCE = 2.0
 _STARTS = 0.2
-_STOPS = (0.3, 0.6, float("inf"))
+_STOPS = (0.3, 0.6, inf)
 _GOALS = (0.2, 0.45, 0.8)
 _FADES = 0.9
 """Of what was counted before, with each period: it has to be steady, or the cut wanders over the users."""
@@ -79,7 +79,7 @@ _SPREAD = 0x9E3779B1
 def rank_of(user: object) -> float:
     """A number in [0, 1) for a user, the same in every process: by the text of a string, by the `repr` of all else."""
     text = user if isinstance(user, str) else repr(user)
-    return (crc32(text.encode("utf-8", "surrogatepass")) * _SPREAD & 0xFFFFFFFF) / 2**32
+    return (crc32(text.encode(errors="surrogatepass")) * _SPREAD & 0xFFFFFFFF) / 2**32
 
 
 class Shedding:
@@ -121,17 +121,18 @@ class Shedding:
         "least",
     )
 
+    _began: float  # of the episode, so unknown before the first
+
     def __init__(self, target: float) -> None:
         self._target = target
         self.in_flight = 0
         self.delay = 0.0
         self.cut = 0.0
         self.least = Least()
-        self.latest = float("-inf")
+        self.latest = -inf
         self._first = 0
         self._idle_since = self.latest
         self._last_delay = 0.0
-        self._began = 0.0
         self._probe = 0
         self._told = False
         # By bins of the position: offered in this period, and in the periods before, which fade.
@@ -209,7 +210,7 @@ class Shedding:
     def _pass(self, now: float) -> None:
         if now <= self.latest:
             return
-        if self.latest == self._opened == float("-inf"):
+        if self.latest == self._opened == -inf:
             self._opened = now
         elif self.in_flight:
             self._area += self.in_flight * (now - self.latest)

@@ -21,16 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["follow", "let_go"]
 
 
-def follow(line: Line, waiter: Waiter, now: float, max_wait: float) -> bool:
-    """Have a claim wait behind others of its rank, if its turn surely comes within `max_wait` seconds.
+def follow(line: Line, waiter: Waiter, now: float, max_wait: float, armed: float) -> bool:
+    """Have a claim wait behind others of its rank, if somebody looks at its line in time, at `armed`.
 
-    The head of the line must not be due. False, with nothing done, where it is not as simple as that.
+    Its turn must surely come within `max_wait` seconds. Where that is inf, `now` is of no account; else the head of the
+    line must not be due. That moves no alarm and ends nobody's wait. False, with nothing done, where it is not as
+    simple as that.
     """
     rank = line.only_rank()
-    if rank is None or rank.number != waiter.rank or len(waiter.costs) != 1:
+    if line.alarm < armed or rank is None or rank.number != waiter.rank or len(waiter.costs) != 1:
         return False
     cost = waiter.costs[0]
-    slack = inf
     if max_wait < inf:
         ledger = line.ledger
         (state,) = ledger.load(waiter.key)
@@ -38,15 +39,17 @@ def follow(line: Line, waiter: Waiter, now: float, max_wait: float) -> bool:
         turn = ledger.buckets[0].when(state, need, ledger.keeps[waiter.rank][0])
         # Where it is a matter of the last places, the line decides.
         slack = now + max_wait - turn - 64.0 * ulp(turn)
-        if slack < 0.0 or turn <= now:
+        if slack < 0.0 or turn <= now or line.alarm <= now or not rank.need.shift(cost):
             return False
-    if not rank.need.shift(cost):
-        return False
-    waiter.number = line.next_number()
-    waiter.deadline = now + max_wait
+        rank.slack = min(rank.slack, slack)
+        waiter.deadline = now + max_wait
+    else:
+        if not rank.need.shift(cost):
+            return False
+        waiter.deadline = inf
+    line.arrivals = waiter.number = line.arrivals + 1
     waiter.waits = True
     rank.queue.append(waiter)
-    rank.slack = min(rank.slack, slack)
     rank.end = None
     return True
 
@@ -61,7 +64,8 @@ def let_go(line: Line, now: float, granted: list[Waiter]) -> float | None:
     if rank is None or len(ledger.buckets) != 1 or ledger.keeps[rank.number][0] or ledger.has_refunds:
         return None
     (state,) = ledger.load(line.key)
-    if isinstance(state, tuple):
+    need = rank.need.sole()
+    if need is None or isinstance(state, tuple):
         return None
     bucket = ledger.buckets[0]
     reach = bucket.at(now)
@@ -72,8 +76,14 @@ def let_go(line: Line, now: float, granted: list[Waiter]) -> float | None:
             return None
         start = floor
     due: float | None = None
-    queue, shift, before = rank.queue, rank.need.shift, len(granted)
-    while (head := rank.head()) is not None:
+    queue, before = rank.queue, len(granted)
+    # For each who goes, these few lines are all there is: no call but the three that move it.
+    while queue:
+        head = queue[0]
+        if not head.waits:
+            queue.popleft()
+            rank.gone -= 1
+            continue
         cost = head.costs[0]
         taken = start + cost
         if taken - cost != start or taken - start != cost:
@@ -81,8 +91,10 @@ def let_go(line: Line, now: float, granted: list[Waiter]) -> float | None:
         if taken > reach:
             due = bucket.reached_at(taken, now, reach)
             break
-        if not shift(-cost):
+        rest = need - cost
+        if need - rest != cost or rest + cost != need:
             break
+        need = rest
         start = state = taken
         queue.popleft()
         head.waits = False
@@ -90,6 +102,7 @@ def let_go(line: Line, now: float, granted: list[Waiter]) -> float | None:
         granted.append(head)
     if len(granted) > before:
         ledger.store(line.key, (state,))
+        rank.need.put(need)
         if not queue:
             rank.clear(1)
     return due

@@ -85,7 +85,7 @@ class _Numbers(Trip):
         return hash((type(self), self._values()))
 
     def __repr__(self) -> str:
-        fields = zip(self._fields, self._values(), strict=True)
+        fields = ((field, getattr(self, field)) for field in self._fields)
         given = ", ".join(f"{field}={value!r}" for field, value in fields if value is not None)
         return f"{type(self).__name__}({given})"
 

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Watches"]
 
+_TO_BE_DRAWN = -1
+
 
 class Watches:
     """The calls under way in one closed generation of a circuit, as far as tallies of slow calls watch them.
 
     Args:
-        slow: each tally of slow calls, and the seconds beyond which a call is slow to it.
+        slow: each tally of slow calls, and the seconds beyond which a call is slow to it; without one, never `look`.
 
     Attributes:
         running: the calls under way that nobody has seen being slow: of each permit, when it began.
@@ -45,19 +47,21 @@ class Watches:
 
     __slots__ = ("_floor", "_seen", "_slow", "_watches", "alone", "due", "number", "running", "until", "window")
 
+    _seen: int
+    """The permit that had been drawn last by the last look. Before the first there is none, and no call began before
+    it."""
+
     def __init__(self, slow: Iterable[tuple[Tally, float]]) -> None:
         self._watches = [_Watch(tally, bound) for tally, bound in slow]
         self._slow: dict[int, float] = {}
         self._floor = -inf
         """The reading of the last look."""
-        self._seen = -1
-        """The permit that had been drawn last by then."""
         self.running: dict[int, float] = {}
         self.due = -inf
         self.until = -inf
         self.window: LastCalls | LastSeconds | None = None
         self.alone: float | None = None
-        self.number = -1
+        self.number = _TO_BE_DRAWN
 
     def __contains__(self, permit: int) -> bool:
         return permit in self.running or permit in self._slow
@@ -73,7 +77,7 @@ class Watches:
         alone, number = self.alone, self.number
         if alone is not None:
             # It began after the last look, whatever reading it had by then.
-            self.running[number], self.alone, self.number = max(alone, self._floor), None, -1
+            self.running[number], self.alone, self.number = max(alone, self._floor), None, _TO_BE_DRAWN
 
     def begin(self, permit: int, now: float) -> int:
         """A call begins. Returns its permit."""
@@ -89,9 +93,9 @@ class Watches:
 
     def look(self, now: float, serial: int) -> bool:
         """Count each call that has become slow; True if the circuit is to open. `serial` is the permit drawn last."""
-        floor, seen = self._floor, self._seen
+        floor = self._floor
         for permit, began in self.running.items():
-            if began < floor and permit > seen:
+            if began < floor and permit > self._seen:
                 # It read the clock, lost its thread, and was written down after the last look: then it began there.
                 self.running[permit] = floor
         tripped = False
@@ -102,14 +106,14 @@ class Watches:
                 tripped = watch.count(permit, began, now) or tripped
         self._floor, self._seen = now, serial
         calls = self._slow | self.running
-        self.due = min((watch.due(calls, now) for watch in self._watches), default=inf)
+        self.due = min(watch.due(calls, now) for watch in self._watches)
         return tripped
 
     def keep(self, alive: Iterable[int]) -> None:
         """Watch no call any more but these. Afterwards the short way has to be opened anew."""
         self.until = -inf
         self.gather()
-        self.number = -1
+        self.number = _TO_BE_DRAWN
         for permit in self.under_way.difference(alive):
             self.end(permit, [])
 

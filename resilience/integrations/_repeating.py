@@ -11,6 +11,7 @@ So these are the loops of the retry's own driver once more, with those two lines
 
 from __future__ import annotations
 
+from resilience.policies._asking import failed_async, returned_async
 from resilience.policies._deposits import without_deposits
 
 TYPE_CHECKING = False
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from resilience.policies._retry_call import RetryCall
+    from resilience.policies.budget import RetryBudget
     from resilience.policies.retry import Retry
 
     Fn = Callable[..., Any]
@@ -56,6 +58,9 @@ def repeating_async(retry: Retry, fn: Fn, close: Fn) -> Fn:
     if budget is not None:
         fn = without_deposits(fn, budget)
 
+    if budget is not None and budget._elsewhere:
+        return _asking(retry, fn, close, budget)
+
     async def repeated(exchange: Any) -> Any:
         if retry._channel.heard or not retry._lean:
             return await _repeat_async(retry._begin(cuts=True), fn, close, exchange)
@@ -72,6 +77,35 @@ def repeating_async(retry: Retry, fn: Fn, close: Fn) -> Fn:
         return await _repeat_async(call, fn, close, exchange)
 
     return repeated
+
+
+def _asking(retry: Retry, fn: Fn, close: Fn, budget: RetryBudget) -> Fn:
+    """The same where the budget has to be asked elsewhere: see `resilience.policies._asking`."""
+
+    async def asked(exchange: Any) -> Any:
+        call = retry._begin(cuts=True)
+        result, good = None, None
+        with call:
+            while good is None:
+                if exchange.open is not None:
+                    await close(exchange.taken())
+                if call.delay > 0.0:
+                    await call.pause_async()
+                try:
+                    result = await fn(exchange)
+                except Exception as error:
+                    if not exchange.may_repeat(error):
+                        _told_unmatched(call, error)
+                        raise
+                    if not await failed_async(call, error, budget):
+                        raise
+                else:
+                    good = await returned_async(call, result, budget)
+        if good:
+            await budget.deposit_async()
+        return result
+
+    return asked
 
 
 def after_failure(fn: Fn) -> Fn:
@@ -141,6 +175,10 @@ async def _repeat_async(call: RetryCall, fn: Fn, close: Fn, exchange: Any) -> An
 def _goes_on(call: RetryCall, exchange: Any, error: Exception) -> bool:
     if exchange.may_repeat(error):
         return call.failed(error)
+    _told_unmatched(call, error)
+    return False
+
+
+def _told_unmatched(call: RetryCall, error: Exception) -> None:
     if call.attempt > 1:
         call._gave_up("unmatched", error)
-    return False

@@ -10,6 +10,7 @@ import time
 
 from resilience import context
 from resilience._checks import callable_or_none, wrong_type, wrong_value
+from resilience._shape import close_coroutine, is_awaitable, shape_of
 from resilience.errors import Throttled
 from resilience.integrations._arrival import PRIORITIES, Arrival, client_address, seconds_told, waited_since
 from resilience.integrations._problem import limit_fields
@@ -20,10 +21,13 @@ from resilience.rates import Quota
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, TypeVar
 
     from resilience.policies._guard import GateGuard
     from resilience.policies._tariff import Cost, Key
+
+    C = TypeVar("C", bound=Callable[..., Any] | None)
+    V = TypeVar("V")
 
 __all__ = ["Door", "Limit", "limit_of"]
 
@@ -55,9 +59,11 @@ class Limit:
         if isinstance(own, str):
             raise TypeError(f"{throttle.name}: before a server, key must be a callable of the request, got {own!r}")
         self.throttle = throttle
-        self._key = callable_or_none("key", key) or own
+        self._key = _plain("key", callable_or_none("key", key) or own)
         self._cost = throttle._cost if cost is None else cost
-        self._exempt_when = callable_or_none("exempt_when", exempt_when)
+        if callable(self._cost):
+            _plain("cost", self._cost)
+        self._exempt_when = _plain("exempt_when", callable_or_none("exempt_when", exempt_when))
         # To look into a store would be a round trip for each answer.
         self._shared = throttle._arguments.get("store") is not None
 
@@ -91,12 +97,12 @@ class Limit:
         self._note(arrival, terms[0], None)
 
     def _terms(self, arrival: Arrival, request: tuple[object, ...]) -> tuple[Key, Cost | None] | None:
-        if self._exempt_when is not None and self._exempt_when(*request):
+        if self._exempt_when is not None and _said("exempt_when", self._exempt_when(*request)):
             return None
-        key = arrival.address if self._key is None else self._key(*request)
+        key = arrival.address if self._key is None else _said("key", self._key(*request))
         cost: Any = self._cost
         if callable(cost):
-            cost = cost(*request)
+            cost = _said("cost", cost(*request))
         return ("address", arrival.address) if key is None else key, cost
 
     def _patience(self) -> float:
@@ -200,6 +206,20 @@ def limit_of(
     if cost is not None and not callable(cost):
         options = {**options, "cost": cost}
     return Limit(Throttle(*rates, **options), key, cost, exempt_when)
+
+
+def _plain(name: str, called: C) -> C:
+    """Refuse what would only begin to answer: a coroutine is true, so it would exempt everybody."""
+    if called is not None and shape_of(called) != "sync":
+        raise wrong_type(name, "a callable that is a plain function, or None", called)
+    return called
+
+
+def _said(name: str, found: V) -> V:
+    if is_awaitable(found):
+        close_coroutine(found)
+        raise TypeError(f"{name} returned a coroutine, which says nothing yet: it must be a plain function")
+    return found
 
 
 def _check_count(name: str, value: object) -> None:

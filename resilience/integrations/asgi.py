@@ -8,6 +8,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from resilience import context
+from resilience._checks import wrong_type
 from resilience.integrations._arrival import ARRIVAL, Arrival
 from resilience.integrations._problem import problem_of
 from resilience.integrations._server import Door
@@ -57,7 +58,9 @@ class ResilienceMiddleware:
         trusted_proxies: int = 0,
         trust_priority: bool = False,
     ) -> None:
-        self.app = app
+        if not callable(app):
+            raise wrong_type("app", "an ASGI application", app)
+        self.app: App = app
         self._door = Door(throttle, shedder, trusted_proxies, trust_priority)
 
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
@@ -78,8 +81,10 @@ class ResilienceMiddleware:
         except Exception as error:
             problem = None if answer.begun else problem_of(error)
             if problem is None:
+                await answer.release()
                 raise
         else:
+            await answer.release()
             return
         await answer.replace(problem, head=scope["method"] == "HEAD")
 
@@ -89,22 +94,40 @@ class ResilienceMiddleware:
 
 
 class _Answer:
-    """What is sent for one request: it gets the RateLimit fields, and is known to have begun."""
+    """What is sent for one request: it gets the RateLimit fields, and is known to have begun.
 
-    __slots__ = ("_send", "arrival", "begun")
+    A 500 is held back as long as it may be somebody's answer to an error that has a better one: Starlette's outermost
+    layer, which every mounted application has as well, answers each error that it does not know and raises it again.
+    """
+
+    __slots__ = ("_held", "_send", "arrival", "begun")
 
     def __init__(self, arrival: Arrival, send: Send) -> None:
         self.arrival = arrival
         self.begun = False
+        self._held: list[Any] = []
         self._send = send
 
     async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start":
-            self.begun = True
+        starts = message["type"] == "http.response.start"
+        if starts:
             headers = list(message.get("headers", ()))
             if not any(bytes(name).lower() == b"ratelimit" for name, _ in headers):
                 message = {**message, "headers": [*headers, *_encoded(self.arrival.fields())]}
+        whole = message["type"] == "http.response.body" and not message.get("more_body")
+        if (whole and len(self._held) == 1) or (starts and message["status"] == 500):
+            self._held.append(message)
+            return
+        await self.release()
+        self.begun = self.begun or starts
         await self._send(message)
+
+    async def release(self) -> None:
+        """Send what was held back: there is no better answer."""
+        held, self._held = self._held, []
+        for message in held:
+            self.begun = True
+            await self._send(message)
 
     async def replace(self, problem: Problem, *, head: bool) -> None:
         headers = _encoded([*problem.headers, *self.arrival.fields()])

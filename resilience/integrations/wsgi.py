@@ -11,6 +11,7 @@ import sys
 from contextlib import ExitStack
 
 from resilience import context
+from resilience._checks import wrong_type
 from resilience.integrations._arrival import ARRIVAL, Arrival
 from resilience.integrations._problem import problem_of
 from resilience.integrations._server import Door
@@ -57,7 +58,9 @@ class ResilienceMiddleware:
         trusted_proxies: int = 0,
         trust_priority: bool = False,
     ) -> None:
-        self.app = app
+        if not callable(app):
+            raise wrong_type("app", "a WSGI application", app)
+        self.app: WSGIApplication = app
         self._door = Door(throttle, shedder, trusted_proxies, trust_priority)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

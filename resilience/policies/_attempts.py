@@ -48,14 +48,14 @@ class Attempts:
     def __next__(self) -> Attempt:
         if not self._goes_on():
             raise StopIteration
-        call = self._call = self._call or RetryCall(self._policy, False)
+        call = self._call = self._call or self._policy._begin(cuts=False)
         call.pause()
         return self._hand(call)
 
     async def __anext__(self) -> Attempt:
         if not self._goes_on():
             raise StopAsyncIteration
-        call = self._call = self._call or RetryCall(self._policy, True)
+        call = self._call = self._call or self._policy._begin(cuts=True)
         await call.pause_async()
         return self._hand(call)
 

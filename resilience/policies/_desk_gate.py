@@ -7,10 +7,12 @@ or call out runs in the middle part.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from math import inf
 
 from resilience._runtime import blocks_a_loop
+from resilience.core.single_file import follow
 from resilience.errors import BlockingWarning
 from resilience.policies._gate import GatePolicy
 from resilience.policies._lots import AsyncioLot, lot_for_task, wake_all
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from resilience.core.desk import Desk
     from resilience.core.ledger import Claim
+    from resilience.core.line import Line
     from resilience.policies._waiting import Lot
 
     Aftermath: TypeAlias = tuple[Sequence[Parked], float, Sequence[Lot]]
@@ -37,11 +40,13 @@ NO_ROOM = -1.0
 class DeskGate(GatePolicy):
     """The base of policies that let callers wait. A subclass makes the claims."""
 
-    __slots__ = ("_blocked_before", "_desk", "_left", "_lots")
+    __slots__ = ("_blocked_before", "_desk", "_grain", "_left", "_lots", "_near")
 
     def _open_desk(self, desk: Desk) -> None:
         self._desk = desk
         self._lots: dict[object, Lot] = {}
+        self._grain = 0.0
+        self._near: AsyncioLot | None = None
         self._left: deque[Parked] = deque()
         self._blocked_before = False
 
@@ -88,39 +93,55 @@ class DeskGate(GatePolicy):
         """Suspend the task until a claim is granted, or will not be: then `retry_after` of what is returned is set."""
         waiter = Parked(claim.key, claim.costs, claim.rank)
         waiter.lot = lot = lot_for_task(self)
+        if isinstance(lot, AsyncioLot):
+            lot.grain = self._grain
+            # Whoever comes next looks for its lot here first.
+            self._near = lot
         try:
             if self._join(waiter, max_wait):
                 await lot.sleep(waiter)
-        except GeneratorExit:
-            self._part_later(waiter)
-            raise
-        except BaseException:
-            self._part(waiter, undo=True)
+        except BaseException as error:
+            self._fall(waiter, error)
             raise
         self._part(waiter, undo=False)
         return waiter
 
-    def _follow(self, claim: Claim, max_wait: float) -> Parked | None:
+    def _follow(self, line: Line, costs: tuple[float, ...], rank: int, max_wait: float) -> Parked | None:
         """Stand in line behind others who wait on this loop, where that changes nothing for anybody else.
 
-        None where it is not as simple as that; else sleep on what is returned with `_sleep`.
+        None where it is not as simple as that; else await the bed of what is returned.
         """
-        lot = lot_for_task(self)
-        if not isinstance(lot, AsyncioLot) or lot.armed == inf:
+        lot = self._near
+        # Only trio itself can tell whether this is one of its tasks.
+        if lot is None or lot.running() is not lot.runtime[0] or "trio" in sys.modules:
+            found = lot_for_task(self)
+            if not isinstance(found, AsyncioLot):
+                return None
+            lot = found
+        if lot.armed == inf:
             return None
-        waiter = Parked(claim.key, claim.costs, claim.rank)
+        waiter = Parked(line.key, costs, rank)
         waiter.lot = lot
-        lot.make_bed(waiter)
-        now = self._clock.now()
-        line = self._desk.lines.get(claim.key)
-        if line is not None and line.alarm <= now:
-            # Somebody there is due, which anybody may see to.
-            now = self._pump()
+        waiter.bed = lot.spread()
+        now = 0.0
+        if max_wait < inf:
+            now = self._clock.now()
+            if line.alarm <= now:
+                # Somebody there is due, which anybody may see to.
+                now = self._pump()
         with self._lock:
-            if lot.members and self._desk.follow(waiter, now, max_wait, lot.armed):
+            # A line that was closed meanwhile has an alarm in the past.
+            if lot.members and follow(line, waiter, now, max_wait, lot.armed):
                 lot.members[waiter] = None
                 return waiter
         return None
+
+    def _fall(self, waiter: Parked, error: BaseException) -> None:
+        """Undo the claim of a waiter whose sleep ends with an error."""
+        if isinstance(error, GeneratorExit):
+            self._part_later(waiter)
+        else:
+            self._part(waiter, undo=True)
 
     def _join(self, waiter: Parked, max_wait: float) -> bool:
         waiter.lot.make_bed(waiter)
@@ -163,7 +184,10 @@ class DeskGate(GatePolicy):
         with self._lock:
             if undo:
                 self._desk.withdraw(waiter, now)
-            heir = waiter.lot.leave(waiter)
+            lot = waiter.lot
+            heir = lot.leave(waiter)
+            if self._near is lot and not lot.members:
+                self._near = None
             after = self._aftermath() if undo else None
         if heir is not None:
             heir.lot.wake(heir)
@@ -223,6 +247,7 @@ class DeskGate(GatePolicy):
 
         here = [lot for lot in self._lots.values() if lot.thread == threading.get_ident()]
         self._lots = {lot.runtime: lot for lot in here}
+        self._near = None
         self._left.clear()
         self._desk.abandon([waiter for lot in here for waiter in lot.members], self._clock.now())
         self._desk.ended = []

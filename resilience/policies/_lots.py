@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from math import inf
 
 from resilience._runtime import current_runtime
@@ -20,7 +21,7 @@ from resilience.policies._waiting import Led, Lot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from resilience.policies._waiting import Owner, Parked
@@ -81,12 +82,20 @@ def wake_all(waiters: Sequence[Parked]) -> list[Parked]:
     asyncio = sys.modules.get("asyncio")
     here = None if asyncio is None or not waiters else asyncio._get_running_loop()
     lost: list[Parked] = []
+    near: Lot | None = None
     for waiter in waiters:
         lot = waiter.lot
-        if here is not None and isinstance(lot, _OnAsyncio) and lot.runtime[0] is here:
-            _rise(waiter.bed)
-        elif not lot.wake(waiter):
-            lost.append(waiter)
+        if lot is not near:
+            if here is None or not isinstance(lot, AsyncioLot) or lot.runtime[0] is not here:
+                if not lot.wake(waiter):
+                    lost.append(waiter)
+                continue
+            near = lot
+        # What `AsyncioLot.rouse` does, since there may be many.
+        lot.members.pop(waiter, None)
+        bed = waiter.bed
+        if not bed.done():
+            bed.set_result(None)
     return lost
 
 
@@ -96,25 +105,45 @@ def _rise(bed: asyncio.Future[None], _: object = None) -> None:
 
 
 class AsyncioLot(_OnAsyncio):
-    """The tasks of one asyncio loop under the machine's clock, with one timer."""
+    """The tasks of one asyncio loop under the machine's clock, with one timer.
 
-    __slots__ = ("_timer",)
+    Who is woken is a member no more, so it needs no lock to go, but for the last. Whoever undoes waiters of a loop that
+    is gone holds the lock, and sees this one still there or closes the lot.
+
+    Attributes:
+        grain: the least seconds for which a timer is set, so that those who are due almost at once go together.
+        running: tells which loop runs here.
+        spread: makes a bed.
+    """
+
+    __slots__ = ("_timer", "grain", "running", "spread")
 
     def __init__(self, owner: Owner, runtime: Any, thread: int | None) -> None:
         super().__init__(owner, runtime, thread)
         self._timer: asyncio.TimerHandle | None = None
+        self.grain = 0.0
+        self.running: Callable[[], object] = sys.modules["asyncio"]._get_running_loop
+        self.spread: Callable[[], Any] = _maker_of_futures(self.loop)
+
+    def wake(self, waiter: Parked) -> bool:
+        """Wake one."""
+        if self.is_here():
+            self.rouse(waiter)
+            return True
+        try:
+            self.loop.call_soon_threadsafe(self.rouse, waiter)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    def rouse(self, waiter: Parked) -> None:
+        """Wake one, in its own loop."""
+        self.members.pop(waiter, None)
+        _rise(waiter.bed)
 
     async def sleep(self, waiter: Parked) -> None:
         """Sleep until the wait has ended."""
         await waiter.bed
-
-    def slip_out(self, waiter: Parked) -> bool:
-        """Let one go whose wait has ended, in its own task and without the lock; False for the last, who must `leave`.
-
-        Whoever undoes waiters of a loop that is gone holds the lock, and sees this one still there or closes the lot.
-        """
-        self.members.pop(waiter, None)
-        return bool(self.members)
 
     def leave(self, waiter: Parked) -> Parked | None:
         """Let one go, and the timer with the last."""
@@ -139,12 +168,20 @@ class AsyncioLot(_OnAsyncio):
         if self._timer is not None:
             self._timer.cancel()
         self.armed = when
-        self._timer = self.loop.call_later(max(0.0, when - self.owner._clock.now()), self._ring)
+        self._timer = self.loop.call_later(max(self.grain, when - self.owner._clock.now()), self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         self.armed = inf
         self.owner._pump()
+
+
+def _maker_of_futures(loop: asyncio.AbstractEventLoop) -> Callable[[], Any]:
+    """What makes a future of a loop; where that is all that the loop does, without asking it."""
+    asyncio = sys.modules["asyncio"]
+    if type(loop).create_future is asyncio.BaseEventLoop.create_future:
+        return partial(asyncio.Future, loop=loop)
+    return loop.create_future
 
 
 class LedTasks(Led):

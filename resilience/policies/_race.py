@@ -22,24 +22,46 @@ if TYPE_CHECKING:
 
     from resilience.policies.hedge import Hedge
 
-__all__ = ["CLOCK", "Race", "race"]
+__all__ = ["ASK_AGAIN", "ASK_LATE", "CLOCK", "Race", "race"]
 
 CLOCK = -1
 """The number of what runs beside the copies and tells the time."""
+
+ASK_LATE, ASK_AGAIN = -2, -3
+"""The numbers of questions to a budget that has to be awaited: for a copy that is late, or comes after a failure."""
 
 
 class Race:
     """One hedged call. Belongs to that call alone.
 
+    Args:
+        hedge: the policy.
+        deposits: whether a success is deposited in the budget.
+        asks: whether the budget is awaited by whoever runs this, deposits included.
+
     Attributes:
         due: the reading at which it is time for the next copy; infinity for never.
     """
 
-    __slots__ = ("_delay", "_deposits", "_hedge", "_last", "_left", "_rejection", "_running", "_started", "due")
+    __slots__ = (
+        "_asking",
+        "_asks",
+        "_delay",
+        "_deposits",
+        "_hedge",
+        "_last",
+        "_left",
+        "_rejection",
+        "_running",
+        "_started",
+        "due",
+    )
 
-    def __init__(self, hedge: Hedge, *, deposits: bool) -> None:
+    def __init__(self, hedge: Hedge, *, deposits: bool, asks: bool = False) -> None:
         self._hedge = hedge
-        self._deposits = deposits
+        self._deposits = deposits and not asks
+        self._asks = asks
+        self._asking = 0
         self._left = hedge._copies
         self._running = 1
         self._last: Outcome | None = None
@@ -49,7 +71,11 @@ class Race:
         self.due = self._started + self._delay
 
     def after(self, outcome: Outcome) -> Outcome | int:
-        """What to do now: the outcome of the whole race, or the number of the copy to send, 0 for none."""
+        """What to do now: the outcome of the whole race, or the number of the copy to send or of the question to ask, 0
+        for neither.
+        """
+        if outcome.runner in (ASK_LATE, ASK_AGAIN):
+            return self._answered(outcome)
         if outcome.runner == CLOCK:
             return outcome if outcome.error is not None else self._another(failed=False)
         self._running -= 1
@@ -66,23 +92,44 @@ class Race:
         elif isinstance(error, Rejected):
             # No call was made, so nothing was learnt: neither a reason to send another, nor to give up the others.
             self._rejection = outcome
-            return 0 if self._running else self._lost()
+            return self._waits()
         else:
             return outcome
-        copy = self._another(failed=True)
-        return copy if copy or self._running else self._lost()
+        return self._another(failed=True) or self._waits()
+
+    def _waits(self) -> Outcome | int:
+        return 0 if self._running or self._asking else self._lost()
 
     def _another(self, *, failed: bool) -> int:
-        """The number of the copy to send now; 0 for none."""
+        """The number of the copy to send now, or of the question to ask first; 0 for neither."""
         hedge = self._hedge
-        if not self._left or not hedge._afford():
+        if not self._left or not (hedge._spend() if self._asks else hedge._afford()):
             # What was refused once is not asked for again by the clock, only by the next failure.
             self.due = inf
             return 0
         self._left -= 1
+        if not self._asks:
+            return self._send(failed=failed)
+        self._asking += 1
+        self.due = inf
+        return ASK_AGAIN if failed else ASK_LATE
+
+    def _answered(self, answer: Outcome) -> Outcome | int:
+        if answer.error is not None:
+            return answer
+        self._asking -= 1
+        if answer.result:
+            return self._send(failed=answer.runner == ASK_AGAIN)
+        self._hedge._give_back()
+        self._left += 1
+        self.due = inf
+        return self._waits()
+
+    def _send(self, *, failed: bool) -> int:
+        hedge = self._hedge
         self._running += 1
         self.due = hedge._clock.now() + self._delay if self._left else inf
-        copy = hedge._copies - self._left
+        copy = hedge._copies - self._left - self._asking
         hedge._sent(copy, failed=failed)
         return copy
 
@@ -96,8 +143,11 @@ class Race:
         return Outcome(error=ResultNotAccepted(hedge.name, result, sent, hedge._clock.now() - self._started))
 
     def forget(self) -> None:
-        """Let go of every outcome, so that no error is kept alive by its own traceback."""
+        """Let go of every outcome, so that no error is kept alive by its own traceback, and of what is still asked."""
         self._last = self._rejection = None
+        while self._asking:
+            self._asking -= 1
+            self._hedge._give_back()
 
 
 def race(hedge: Hedge, deposits: bool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

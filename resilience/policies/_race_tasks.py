@@ -19,7 +19,7 @@ from math import inf
 
 from resilience._runtime import current_runtime, is_cancellation
 from resilience.policies._outcome import Outcome
-from resilience.policies._race import CLOCK, Race
+from resilience.policies._race import ASK_LATE, CLOCK, Race
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
 
+    from resilience.policies.budget import RetryBudget
     from resilience.policies.hedge import Hedge
 
 __all__ = ["race_async"]
@@ -36,26 +37,31 @@ async def race_async(
     hedge: Hedge, deposits: bool, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Hedge a coroutine function on tasks of its own runtime, all of which have ended when this returns."""
-    course = Race(hedge, deposits=deposits)
+    budget = hedge._budget if hedge._budget is not None and hedge._budget._elsewhere else None
+    course = Race(hedge, deposits=deposits, asks=budget is not None)
     track: _Track = _TrioTrack() if current_runtime() == "trio" else _AsyncioTrack()
     await track.open()
     outcome = Outcome()
     try:
         try:
-            outcome = await _run(hedge, course, track, partial(fn, *args, **kwargs))
+            outcome = await _run(hedge, course, track, partial(fn, *args, **kwargs), budget)
         except GeneratorExit:
             track.abandon()
             raise
         except BaseException as error:
             outcome = Outcome(error=error)
         outcome = await track.close() or outcome
+        if budget is not None and deposits and outcome.error is None:
+            await budget.deposit_async()
         return outcome.get()
     finally:
         course.forget()
         outcome = Outcome()
 
 
-async def _run(hedge: Hedge, course: Race, track: _Track, call: Callable[[], Awaitable[Any]]) -> Outcome:
+async def _run(
+    hedge: Hedge, course: Race, track: _Track, call: Callable[[], Awaitable[Any]], budget: RetryBudget | None
+) -> Outcome:
     """The outcome of the race. When it is known, the copies that are left still run."""
     clock, armed = hedge._clock, inf
     track.start(call, 0)
@@ -71,7 +77,10 @@ async def _run(hedge: Hedge, course: Race, track: _Track, call: Callable[[], Awa
         step = course.after(heard)
         if isinstance(step, Outcome):
             return step
-        if step:
+        if budget is not None and step <= ASK_LATE:
+            # Beside the copies, so that an answer of theirs need not wait for the budget's.
+            track.start(budget.withdraw_async, step)
+        elif step:
             track.start(call, step)
 
 

@@ -18,10 +18,11 @@ from resilience._attempt import depth_inside
 from resilience._hub import report
 from resilience._notes import leave_note
 from resilience._scope import Bound, current, refuse_if_late
+from resilience.core.deadline import fits
 from resilience.core.retry import RetryRun
 from resilience.errors import DeadlineExceeded, ResultNotAccepted
 from resilience.events import AttemptFailed, CallSucceeded, RetryGaveUp, RetryScheduled, build
-from resilience.matching import hint_of
+from resilience.matching import _blame, _meaning, hint_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
     from resilience.policies.retry import Retry
 
-__all__ = ["RetryCall"]
+__all__ = ["RetryCall", "begun"]
+
+_new = object.__new__
 
 
 class RetryCall(RetryRun, Bound):
@@ -41,28 +44,12 @@ class RetryCall(RetryRun, Bound):
 
     __slots__ = ("_cut", "_cuts", "_drawn", "_token", "clock", "delay", "depth", "parent", "policy")
 
-    def __init__(self, policy: Retry, cuts: bool) -> None:
-        self._begin(policy, cuts)
+    _cuts: bool
+    _drawn: float | None
+    policy: Retry
 
-    def _begin(self, policy: Retry, cuts: bool) -> None:
-        # This is `RetryRun.__init__` too, written out: every call begins with it.
-        self.plan = plan = policy._plan
-        self.policy = policy
-        self.clock = clock = policy._clock
-        self.attempt = 1
-        self.previous = self.waited = self.delay = 0.0
-        self.ended_by = self._cut = None
-        self._drawn: float | None = None
-        self.parent = parent = current.get()
-        self.depth = 0 if parent is None else depth_inside(parent)
-        self.started = self.latest = now = clock.now() if policy._reads_clock else 0.0
-        within = plan.within
-        if within is None:
-            self.limit = inf
-            self._cuts = False
-        else:
-            self.limit = now + within
-            self._cuts = cuts
+    def __init__(self, policy: Retry, cuts: bool) -> None:
+        begun(policy, cuts=cuts, call=self)
 
     def __enter__(self) -> None:
         parent = self.parent = current.get()
@@ -92,88 +79,143 @@ class RetryCall(RetryRun, Bound):
 
     def failed(self, error: Exception) -> bool:
         """Whether to try again after an error; if so, `delay` is what to wait."""
-        matcher = self.policy._matcher
-        matched = 0.0 if type(error) in matcher.sure else matcher.error(error)
-        if matched is None:
-            if self.attempt > 1:
-                self._gave_up("unmatched", error)
-            return False
-        asked = hint_of(error)
-        if matched > asked:
-            asked = matched
-        return self._goes_on(asked, error, None)
-
-    def returned(self, result: object) -> bool:
-        """Whether a result is final.
-
-        Raises:
-            ResultNotAccepted: it is not accepted, nothing is left to try, and the policy does not return such results.
-        """
-        policy = self.policy
-        hint = None if policy._matcher.on_result is None else policy._matcher.result(result)
-        if hint is None:
-            if policy._budget is not None and policy._budget._bucket.short:
-                policy._budget.deposit()
-            tell = policy._tell
-            if tell is not None:
-                try:
-                    tell(build(CallSucceeded, (policy._name or "retry", "retry", self.clock.now(), self.attempt)))
-                except Exception as fault:
-                    report(tell, fault)
-            return True
-        if self._goes_on(hint, None, result):
-            return False
-        if policy._returns_last:
-            return True
-        raise ResultNotAccepted(policy.name, result, self.attempt, self.clock.now() - self.started)
-
-    def _goes_on(self, hint: float, error: Exception | None, result: object) -> bool:
         policy, plan, attempt = self.policy, self.plan, self.attempt
+        known = plan.known
+        # What is plain is in one piece here, for a call of ours costs as much as what it does. It is `_hint` and
+        # `_goes_on` of a named error that asks for nothing, where the delay is known.
+        if attempt >= len(known) or self._drawn is not None or type(error) not in policy._matcher.sure:
+            return self._failed(error)
+        try:
+            asks = getattr(error, "retry_after", None) is not None or getattr(error, "response", None) is not None
+        except Exception:
+            asks = True
+        if asks and hint_of(error):
+            return self._failed(error)
         tell, read = policy._tell, self.clock.now
         if tell is not None:
-            told = (policy._name or "retry", "retry", read(), attempt, self.depth, error, result)
+            told = (policy._name or "retry", "retry", read(), attempt, self.depth, error, None)
             try:
                 tell(build(AttemptFailed, told))
             except Exception as fault:
                 report(tell, fault)
-        u, self._drawn = self._drawn, None
-        if u is None:
-            u = policy._rng() if plan.jittered and attempt < plan.attempts else 0.0
+        u, delay = 0.0, known[attempt]
+        if plan.jittered:
+            u = policy._rng()
+            delay *= u
         # Whoever was told may have taken their time, so the clock is read again.
         now = read()
-        delay = self._listed(u, now) if hint == 0.0 else None
-        if delay is None:
-            left = None if self.parent is None and self._cut is None else self._left_outside()
-            delay = self.next_delay(now, u, hint, left, policy._pay)
-            if delay is None:
-                self._ended(error)
-                return False
-        self.delay = delay
+        if not (now >= self.latest and 0.0 <= delay < inf and now + delay < self.limit):
+            return self._decided(0.0, error, u, now)
+        if (self.parent is not None or self._cut is not None) and not fits(delay, self._left_outside() or 0.0):
+            return self._decided(0.0, error, u, now)
+        # An empty budget is asked once more by the long way, which says that it was.
+        if policy._budget is not None and not policy._budget._take():
+            return self._decided(0.0, error, u, now)
+        self.latest = now
+        self.attempt = attempt = attempt + 1
+        self.previous = self.delay = delay
+        self.waited += delay
         tell = policy._tell
         if tell is not None:
-            coming = (policy._name or "retry", "retry", now, self.attempt, self.depth, delay)
+            coming = (policy._name or "retry", "retry", now, attempt, self.depth, delay)
             try:
                 tell(build(RetryScheduled, coming))
             except Exception as fault:
                 report(tell, fault)
         return True
 
-    def _listed(self, u: float, now: float) -> float | None:
-        """Go on with a delay that is known, where nobody else has a say; None leaves it all to `next_delay`."""
-        plan, attempt, budget = self.plan, self.attempt, self.policy._budget
-        if attempt >= len(plan.known) or self.parent is not None or self._cut is not None:
+    def returned(self, result: object) -> bool:
+        """Whether a result is final; if it is a success, the budget has its deposit.
+
+        Raises:
+            ResultNotAccepted: it is not accepted, nothing is left to try, and the policy does not return such results.
+        """
+        policy = self.policy
+        on_result, hint = policy._matcher.on_result, None
+        if on_result is not None:
+            # `Matcher.result`, with the answer that nearly every result gets looked at here.
+            try:
+                answer: object = on_result(result)
+            except Exception as error:
+                _blame("on_result", on_result, error)
+                raise
+            if answer is not False and answer is not None:
+                hint = _meaning("on_result", on_result, answer)
+        if hint is not None:
+            return not self._goes_on(hint, None, result) and self._given_up(result)
+        if policy._budget is not None and policy._budget._bucket.short:
+            policy._budget.deposit()
+        tell = policy._tell
+        if tell is not None:
+            try:
+                tell(build(CallSucceeded, (policy._name or "retry", "retry", self.clock.now(), self.attempt)))
+            except Exception as fault:
+                report(tell, fault)
+        return True
+
+    def _failed(self, error: Exception) -> bool:
+        hint = self._hint(error)
+        return hint is not None and self._goes_on(hint, error, None)
+
+    def _hint(self, error: Exception) -> float | None:
+        """What an error asks to wait; None where it is not to be retried at all."""
+        matched = self.policy._matcher.error(error)
+        if matched is None:
+            if self.attempt > 1:
+                self._gave_up("unmatched", error)
             return None
-        delay = u * plan.known[attempt] if plan.jittered else plan.known[attempt]
-        if not (now >= self.latest and 0.0 <= delay < inf and now + delay < self.limit):
-            return None
-        # An empty budget is asked once more by the long way, which says that it was.
-        if budget is not None and not budget._take():
-            return None
-        self.latest = now
-        self.attempt = attempt + 1
-        self.previous = delay
-        self.waited += delay
-        return delay
+        return max(matched, hint_of(error))
+
+    def _goes_on(self, hint: float, error: Exception | None, result: object) -> bool:
+        self._tell_failed(error, result)
+        return self._decided(hint, error, self._draw(), self.clock.now())
+
+    def _tell_failed(self, error: Exception | None, result: object) -> None:
+        policy, tell = self.policy, self.policy._tell
+        if tell is not None:
+            told = (policy._name or "retry", "retry", self.clock.now(), self.attempt, self.depth, error, result)
+            try:
+                tell(build(AttemptFailed, told))
+            except Exception as fault:
+                report(tell, fault)
+
+    def _draw(self) -> float:
+        u, self._drawn = self._drawn, None
+        if u is None:
+            u = self.policy._rng() if self.plan.jittered and self.attempt < self.plan.attempts else 0.0
+        return u
+
+    def _decided(self, hint: float, error: Exception | None, u: float, now: float) -> bool:
+        delay = self.next_delay(now, u, hint, self._left_outside(), self.policy._pay)
+        if delay is None:
+            self._ended(error)
+            return False
+        self._scheduled(delay, now)
+        return True
+
+    def _scheduled(self, delay: float, now: float) -> None:
+        policy, tell = self.policy, self.policy._tell
+        self.delay = delay
+        if tell is not None:
+            coming = (policy._name or "retry", "retry", now, self.attempt, self.depth, delay)
+            try:
+                tell(build(RetryScheduled, coming))
+            except Exception as fault:
+                report(tell, fault)
+
+    def _succeeded(self) -> None:
+        policy, tell = self.policy, self.policy._tell
+        if tell is not None:
+            try:
+                tell(build(CallSucceeded, (policy._name or "retry", "retry", self.clock.now(), self.attempt)))
+            except Exception as fault:
+                report(tell, fault)
+
+    def _given_up(self, result: object) -> bool:
+        policy = self.policy
+        if policy._returns_last:
+            return True
+        raise ResultNotAccepted(policy.name, result, self.attempt, self.clock.now() - self.started)
 
     def _ended(self, error: Exception | None) -> None:
         if error is not None and self.attempt > 1:
@@ -215,3 +257,27 @@ class RetryCall(RetryRun, Bound):
         """Wait in the running event loop for what is due, if anything is."""
         if self.delay > 0.0:
             await self.policy._pause_async(self.delay)
+
+
+def begun(policy: Retry, *, cuts: bool, call: RetryCall | None = None) -> RetryCall:
+    """Begin a call; or begin with one that is made already."""
+    # `RetryRun.__init__` is written out, and the type not called, which costs as much as all the rest.
+    if call is None:
+        call = _new(RetryCall)
+    call.plan = plan = policy._plan
+    call.policy = policy
+    call.clock = clock = policy._clock
+    call.attempt = 1
+    call.previous = call.waited = call.delay = 0.0
+    call.ended_by = call._cut = call._drawn = None
+    call.parent = parent = current.get()
+    call.depth = 0 if parent is None else depth_inside(parent)
+    call.started = call.latest = now = clock.now() if policy._reads_clock else 0.0
+    within = plan.within
+    if within is None:
+        call.limit = inf
+        call._cuts = False
+    else:
+        call.limit = now + within
+        call._cuts = cuts
+    return call

@@ -12,19 +12,18 @@ from collections.abc import Mapping
 from resilience._checks import is_number, number, share, wrong_type, wrong_value
 from resilience.context import Priority, current_priority
 from resilience.core.bucket import Bucket
+from resilience.rates import Rate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import TypeAlias, TypeGuard
-
-    from resilience.rates import Rate
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeAlias, TypeGuard
 
     Costs: TypeAlias = tuple[float, ...]
     Cost: TypeAlias = float | Mapping[str, float]
     Key: TypeAlias = str | int | tuple[str | int, ...]
 
-__all__ = ["Tariff", "check_key", "headroom_by_rank", "rank_of_caller"]
+__all__ = ["Tariff", "check_key", "checked_key", "headroom_by_rank", "rank_of_caller", "with_burst"]
 
 _HIGHEST = int(Priority.CRITICAL)
 
@@ -146,3 +145,27 @@ class Tariff:
                 raise ValueError(f"{name} names {of!r}, and the rates are of {sorted(self._resources)}")
             given[of] = amount
         return given
+
+
+def with_burst(rates: Sequence[Rate], burst: float | None) -> Sequence[Rate]:
+    """The rates, with the burst that was said for the only one."""
+    if burst is None:
+        return rates
+    if len(rates) != 1:
+        raise ValueError(f'burst is for one rate, got {len(rates)}: say it with each, as in "10/s burst 20"')
+    rate, most = rates[0], number("burst", burst)
+    if rate.burst not in (max(1.0, rate.amount), most):
+        raise ValueError(f"burst is said twice, {burst!r} and in {rate!r}: say it once")
+    return (Rate(rate.amount, rate.per, burst=most, of=rate.of),)
+
+
+def checked_key(key: object) -> str | Callable[..., Any] | None:
+    """What a throttle was told about its keys."""
+    if key is None or callable(key):
+        return key
+    rule = "the name of a parameter, or a callable of the call's arguments"
+    if not isinstance(key, str):
+        raise TypeError(f"key must be {rule}, got {key!r}")
+    if not key.isidentifier():
+        raise ValueError(f"key must be {rule}, got {key!r}")
+    return key

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ThrottleGate"]
 
+_GRAIN = 0.0005
+
 PAID = 0
 """The permit of a call that has nothing to settle."""
 
@@ -46,7 +48,9 @@ class ThrottleGate(DeskGate):
         "_burst",
         "_cost",
         "_costs",
+        "_fare",
         "_flat",
+        "_held",
         "_key",
         "_ledger",
         "_max_wait",
@@ -90,9 +94,15 @@ class ThrottleGate(DeskGate):
         self._short = len(tariff.buckets) == 1 and self._key is None and self._unit > 0.0 and exact and not kept
         self._flat = self._short and self._settle is None
         # With whole numbers, what `try_acquire` subtracts comes out exactly; and it is what a lock is not needed for.
-        plain = self._short and self._unit % 1.0 == 0.0 and type(self)._take_quickly is take_unlocked
-        self._bare = desk.ledger if plain else None
+        plain = self._short and self._unit % 1.0 == 0.0
+        self._bare = desk.ledger if plain and type(self)._take_quickly is take_unlocked else None
+        self._held = desk.ledger if plain and type(self)._take_quickly is take_locked else None
         self._spare = self._burst - self._unit
+        # The usual loops round a sleep up to a millisecond, so this is as fine; and no bucket overflows meanwhile.
+        self._grain = _GRAIN if all(bucket.burst >= 4.0 * _GRAIN * bucket.rate for bucket in tariff.buckets) else 0.0
+        # What a follower pays; a store has its own way to wait.
+        own = self._key is None and self._max_wait > 0.0 and type(self)._pass_async is ThrottleGate._pass_async
+        self._fare = self._costs if own else None
 
     # --- claims ------------------------------------------------------------------------------------------------------
 
@@ -141,21 +151,17 @@ class ThrottleGate(DeskGate):
         return waiter
 
     async def _pass_async(self, claim: Claim, patience: float) -> Claim:
-        follower = self._follow(claim, patience) if patience and claim.key in self._desk.lines else None
-        if follower is not None:
-            try:
-                await follower.bed
-            except GeneratorExit:
-                self._part_later(follower)
-                raise
-            except BaseException:
-                self._part(follower, undo=True)
-                raise
-            if not follower.lot.slip_out(follower):
-                self._part(follower, undo=False)
-            if follower.retry_after is not None:
-                self._refuse(follower.retry_after)
-            return follower
+        line = self._desk.lines.get(claim.key) if patience else None
+        if line is not None:
+            follower = self._follow(line, claim.costs, claim.rank, patience)
+            if follower is not None:
+                try:
+                    await follower.bed
+                except BaseException as error:
+                    self._fall(follower, error)
+                    raise
+                self._go_on(follower)
+                return follower
         wait = self._ask(claim, patience)
         if wait is None:
             return claim
@@ -165,6 +171,13 @@ class ThrottleGate(DeskGate):
         if waiter.retry_after is not None:
             self._refuse(waiter.retry_after)
         return waiter
+
+    def _go_on(self, waiter: Parked) -> None:
+        """What a follower does that was woken."""
+        if not waiter.lot.members:
+            self._part(waiter, undo=False)
+        if waiter.retry_after is not None:
+            self._refuse(waiter.retry_after)
 
     def _refuse(self, wait: float) -> NoReturn:
         self._tell(wait)

@@ -69,8 +69,16 @@ class Parked(Waiter):
     bed: Any
 
     def __init__(self, key: Key, costs: tuple[float, ...], rank: int) -> None:
-        super().__init__(key, costs, rank)
-        self.closed = False
+        # Once more what `Waiter` does, since ten thousand of these may come at once.
+        self.key = key
+        self.costs = costs
+        self.rank = rank
+        self.marks = ()
+        self.returned = ()
+        self.waits = self.owed = self.closed = False
+        self.number = 0
+        self.deadline = self.at = 0.0
+        self.retry_after = None
 
 
 class Lot:
@@ -115,10 +123,6 @@ class Lot:
         if not self.members and self.owner._lots.get(self.runtime) is self:
             del self.owner._lots[self.runtime]
         return None
-
-    def slip_out(self, waiter: Parked) -> bool:
-        """Let one go whose wait has ended, without the lock, where that can be done; else it has to `leave`."""
-        return False
 
 
 class Led(Lot):

@@ -61,6 +61,8 @@ class RetryBudget(Policy):
     kind = "retry_budget"
     _takes_callable = True
     _state = ("_bucket",)
+    _elsewhere = False
+    """Whether a withdrawal is a question to somebody else, which a coroutine has to await."""
 
     if not TYPE_CHECKING:
 

@@ -149,14 +149,21 @@ class Hedge(Policy["Never"]):
         return inf if delay is None else delay
 
     def _afford(self) -> bool:
-        with self._lock:
-            if not self._hedging.spend():
-                return False
+        """Pay for a copy, by what calls have earned and from the budget."""
+        if not self._spend():
+            return False
         if self._budget is None or self._budget.withdraw():
             return True
+        self._give_back()
+        return False
+
+    def _spend(self) -> bool:
+        with self._lock:
+            return self._hedging.spend()
+
+    def _give_back(self) -> None:
         with self._lock:
             self._hedging.give_back()
-        return False
 
     def _sent(self, copy: int, *, failed: bool) -> None:
         if self._channel.heard:

@@ -22,14 +22,16 @@ from resilience._hub import HUB
 from resilience._loop_driver import bind_loop
 from resilience._runtime import blocks_a_loop
 from resilience._scope import current
+from resilience._shape import shape_of
 from resilience.backoff import coerce, exponential
 from resilience.core.retry import RetryPlan
 from resilience.errors import BlockingWarning
 from resilience.matching import Matcher, hint_of
+from resilience.policies._asking import asking
 from resilience.policies._attempts import Attempts
 from resilience.policies._base import Policy
 from resilience.policies._deposits import without_deposits
-from resilience.policies._retry_call import RetryCall
+from resilience.policies._retry_call import RetryCall, begun
 from resilience.policies.budget import RetryBudget
 
 TYPE_CHECKING = False
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["Retry"]
 
 _DEFAULT_BACKOFF = exponential()
-_new = object.__new__
 
 
 class Retry(Policy["Never"]):
@@ -135,14 +136,19 @@ class Retry(Policy["Never"]):
 
     def bind(self, fn: Callable[..., Any], /) -> Callable[..., Any]:
         """Wrap a function and nothing more; `policy(fn)` also keeps its name and signature."""
-        if self._budget is not None:
-            fn = without_deposits(fn, self._budget)
+        budget = self._budget
+        if budget is not None:
+            fn = without_deposits(fn, budget)
+            if budget._elsewhere and shape_of(fn) == "coroutine":
+                return asking(self, fn, budget)
         return bind_loop(
             self, self._channel, fn, "Retry cannot wrap a generator: what it has yielded cannot be taken back"
         )
 
-    def _inline(self) -> Layer:
+    def _inline(self) -> Layer | None:
         budget = self._budget
+        if budget is not None and budget._elsewhere:
+            return None
         if budget is None:
             return Layer("retry" if self._lean else "bounded_retry", "retry", {})
         if self._lean:
@@ -167,11 +173,12 @@ class Retry(Policy["Never"]):
         """
         return Attempts(self)
 
-    def _begin(self, *, cuts: bool) -> RetryCall:
-        # Without a call through the type, which costs as much as all the rest.
-        call = _new(RetryCall)
-        call._begin(self, cuts)
-        return call
+    if TYPE_CHECKING:
+
+        def _begin(self, *, cuts: bool) -> RetryCall: ...
+    else:
+        # The function itself, as a method: a call in between would cost more than it does.
+        _begin = begun
 
     def _plainly(self, error: Exception, mark: Mark | None) -> float:
         """Seconds to wait before the next attempt, in the plainest of cases; below 0 where there is more to it."""
@@ -179,7 +186,14 @@ class Retry(Policy["Never"]):
         attempt, previous = (1, 0.0) if mark is None else (mark.attempt, mark.delay)
         if attempt >= plan.attempts or type(error) not in self._matcher.sure:
             return -1.0
-        if current.get() is not mark or hint_of(error):
+        if current.get() is not mark:
+            return -1.0
+        # What `hint_of` looks at first: most errors have neither, and a call of ours costs as much as both.
+        try:
+            asks = getattr(error, "retry_after", None) is not None or getattr(error, "response", None) is not None
+        except Exception:
+            asks = True
+        if asks and hint_of(error):
             return -1.0
         if attempt < len(plan.known):
             delay = self._rng() * plan.known[attempt] if plan.jittered else plan.known[attempt]
@@ -194,7 +208,7 @@ class Retry(Policy["Never"]):
 
     def _begin_late(self, error: Exception, mark: Mark | None) -> RetryCall | None:
         """Begin after an attempt has failed without us; None where that was the last."""
-        call = RetryCall(self, False)
+        call = begun(self, cuts=False)
         if mark is not None:
             call.attempt, call.previous, call.waited = mark.attempt, mark.delay, mark.waited
         return call if call.failed(error) else None

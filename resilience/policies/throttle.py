@@ -14,20 +14,20 @@ from __future__ import annotations
 
 from math import inf
 
-from resilience._checks import callable_or_none, number, positive_int, seconds, share, text_or_none
+from resilience._checks import callable_or_none, positive_int, seconds, share, text_or_none
 from resilience.core.desk import Desk
 from resilience.policies._desk_gate import NO_ROOM
 from resilience.policies._guard import GateGuard
 from resilience.policies._reservation import Reservation
 from resilience.policies._store_words import way_out
-from resilience.policies._tariff import Tariff, headroom_by_rank, rank_of_caller
+from resilience.policies._tariff import Tariff, checked_key, headroom_by_rank, rank_of_caller, with_burst
 from resilience.policies._throttle_gate import ThrottleGate
 from resilience.policies._waiting import Parked
 from resilience.rates import Quota, Rate, rates_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from datetime import timedelta
     from typing import Any, Self
 
@@ -110,10 +110,10 @@ class Throttle(ThrottleGate):
         clock: Clock | None = None,
     ) -> None:
         arguments = {key: value for key, value in locals().items() if key not in ("self", "__class__")}
-        tariff = Tariff(_with_burst(rates_from(rates), burst), headroom_by_rank(headroom))
+        tariff = Tariff(with_burst(rates_from(rates), burst), headroom_by_rank(headroom))
         self._max_wait = seconds("max_wait", max_wait, zero=True, infinite=True)
         self._settle = callable_or_none("settle", settle, rule="a callable of the result")
-        self._key = _checked_key(key)
+        self._key = checked_key(key)
         self._open(Desk(tariff.buckets, tariff.keeps, int(positive_int("max_keys", max_keys))), tariff, cost)
         terms = int(positive_int("lease", lease)), way_out(on_store_error), share("local_share", local_share)
         if store is not None:
@@ -152,6 +152,18 @@ class Throttle(ThrottleGate):
                         if taken <= line and taken - state == unit:
                             ledger.sole = taken
                             return True
+            elif self._held is not None:
+                # The same for interpreters whose threads run at once.
+                line = self._clock.now() * self._times
+                with self._lock:
+                    ledger = self._held
+                    if ledger.brisk and line < 9007199254740992.0:
+                        state, floor, unit = ledger.sole, line - self._burst, self._unit
+                        start = max(state, floor)
+                        taken = start + unit
+                        if taken <= line and taken - start == unit:
+                            ledger.sole = taken
+                            return True
             if self._short and self._take_quickly():
                 return True
         wait = self._ask(self._claim_of(key, cost), tell=self._channel.heard)
@@ -181,8 +193,21 @@ class Throttle(ThrottleGate):
         self, *, key: Key | None = None, cost: Cost | None = None, max_wait: float | timedelta | None = None
     ) -> None:
         """Do what `acquire` does; while it waits, the calling task of asyncio or trio is suspended."""
-        if key is None and cost is None and max_wait is None and self._short and self._take_quickly():
-            return
+        if key is None and cost is None and max_wait is None:
+            line = self._desk.lines.get(None)
+            if line is not None and self._fare is not None:
+                waiter = self._follow(line, self._fare, rank_of_caller(), self._max_wait)
+                if waiter is not None:
+                    try:
+                        await waiter.bed
+                    except BaseException as error:
+                        self._fall(waiter, error)
+                        raise
+                    if waiter.retry_after is not None or not waiter.lot.members:
+                        self._go_on(waiter)
+                    return
+            elif self._short and self._take_quickly():
+                return
         await self._pass_async(self._claim_of(key, cost), self._patience(max_wait))
 
     def reserve(
@@ -315,25 +340,3 @@ class Throttle(ThrottleGate):
 
 
 _DEFAULTS: dict[str, object] = Throttle.__init__.__kwdefaults__ or {}
-
-
-def _with_burst(rates: Sequence[Rate], burst: float | None) -> Sequence[Rate]:
-    if burst is None:
-        return rates
-    if len(rates) != 1:
-        raise ValueError(f'burst is for one rate, got {len(rates)}: say it with each, as in "10/s burst 20"')
-    rate, most = rates[0], number("burst", burst)
-    if rate.burst not in (max(1.0, rate.amount), most):
-        raise ValueError(f"burst is said twice, {burst!r} and in {rate!r}: say it once")
-    return (Rate(rate.amount, rate.per, burst=most, of=rate.of),)
-
-
-def _checked_key(key: object) -> str | Callable[..., Any] | None:
-    if key is None or callable(key):
-        return key
-    rule = "the name of a parameter, or a callable of the call's arguments"
-    if not isinstance(key, str):
-        raise TypeError(f"key must be {rule}, got {key!r}")
-    if not key.isidentifier():
-        raise ValueError(f"key must be {rule}, got {key!r}")
-    return key

@@ -109,7 +109,7 @@ def refusal(asked: Asked) -> Answer | None:
     origin, host = headers.get("origin"), headers.get("host", "")
     if headers.get("sec-fetch-site", "same-origin") != "same-origin":
         return _said(403, "changes are not taken from another site")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and _host_of(origin) != host:
         return _said(403, "changes are not taken from another site")
     return None
 
@@ -121,7 +121,7 @@ def act(asked: Asked, body: bytes, *, allowed: bool) -> Answer:
     try:
         wish = json.loads(body)
         board, name, reason = wish["id"], wish["name"], wish.get("reason", "")
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return _said(400, "the body must be JSON with id and name")
     if not (isinstance(name, str) and isinstance(reason, str)):
         return _said(400, "name and reason must be text")
@@ -130,6 +130,13 @@ def act(asked: Asked, body: bytes, *, allowed: bool) -> Answer:
         return _said(409, "another process has answered: look again")
     found = here.isolate(name, reason[:200]) if asked.path == "/isolate" else here.release(name)
     return _said(200, "done") if found else _said(404, "there is no such circuit")
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def is_change(asked: Asked) -> bool:

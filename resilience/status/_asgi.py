@@ -7,7 +7,7 @@ import sys
 from resilience._checks import callable_or_none
 from resilience._runtime import current_runtime
 from resilience.status._answers import LARGEST, STREAM, Answer, Asked, act, answer, is_change, refusal
-from resilience.status._stream import EVERY, TICKS, Stream
+from resilience.status._stream import EVERY, TICKS, Stream, check_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ def asgi_app(*, guard: Callable[[Any], Any] | None = None, streams: int = 100) -
         streams: readers that are served by a stream at the same time, the others poll; 0 for none.
 
     Raises:
-        TypeError: `guard` cannot be called.
+        TypeError, ValueError: `guard` cannot be called, or `streams` is no integer from 0 on.
     """
     callable_or_none("guard", guard)
+    check_streams(streams)
     open_streams: set[Stream] = set()
 
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:

@@ -7,6 +7,7 @@ A stream ends by itself after two minutes and the page opens another, so none ou
 
 from __future__ import annotations
 
+from resilience._checks import wrong_type, wrong_value
 from resilience.status._answers import encoded
 from resilience.status._board import shared
 from resilience.status._minute import SECONDS
@@ -15,12 +16,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["EVERY", "TICKS", "Stream"]
+__all__ = ["EVERY", "TICKS", "Stream", "check_streams"]
 
 EVERY = 0.5
 """Seconds between two looks."""
 TICKS = 240
 """Looks of one stream."""
+
+
+def check_streams(streams: object) -> None:
+    """Check how many readers may have a stream at the same time."""
+    rule = "an integer, 0 or more"
+    if not isinstance(streams, int) or isinstance(streams, bool):
+        raise wrong_type("streams", rule, streams)
+    if streams < 0:
+        raise wrong_value("streams", rule, streams)
 
 
 class Stream:
@@ -35,11 +45,11 @@ class Stream:
         """The next message; a comment where nothing has changed."""
         board = shared()
         if self._second is None:
-            view = board.view()
+            view = board.glance()
             self._second = view["second"]
             self._sent = {(row["name"], row["kind"]): _essence(row) for row in view["policies"]}
             return b"retry: 1000\nevent: full\ndata: " + encoded({**view, "guarded": self._guarded}) + b"\n\n"
-        view = board.view(SECONDS)
+        view = board.glance()
         behind = min(SECONDS, view["second"] - self._second + 2)
         changed: list[Any] = []
         seen = {(row["name"], row["kind"]): row for row in view["policies"]}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from http import HTTPStatus
 
-from resilience._checks import callable_or_none
+from resilience._checks import callable_or_none, wrong_type
+from resilience._shape import close_coroutine, is_awaitable, shape_of
 from resilience.clock import SystemClock
 from resilience.status._answers import LARGEST, STREAM, Answer, Asked, act, answer, is_change, refusal
-from resilience.status._stream import EVERY, TICKS, Stream
+from resilience.status._stream import EVERY, TICKS, Stream, check_streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,15 +34,17 @@ def wsgi_app(*, guard: Callable[[Any], Any] | None = None, streams: int = 4) -> 
         streams: readers that are served by a stream at the same time; 0 for none.
 
     Raises:
-        TypeError: `guard` cannot be called.
+        TypeError, ValueError: `guard` is no plain function, or `streams` no integer from 0 on.
     """
-    callable_or_none("guard", guard)
+    if callable_or_none("guard", guard) is not None and shape_of(guard) != "sync":
+        raise wrong_type("guard", "a callable that is a plain function, or None", guard)
+    check_streams(streams)
     places = threading.BoundedSemaphore(streams) if streams else None
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         asked = _asked(environ)
         if guard is not None and is_change(asked):
-            found = refusal(asked) or act(asked, _body(environ), allowed=bool(guard(environ)))
+            found = refusal(asked) or act(asked, _body(environ), allowed=_allowed(guard, environ))
             return _write(found, asked, start_response)
         streaming = asked.path == "/events" and asked.method == "GET"
         taken = streaming and asked.may_stream and places is not None and places.acquire(blocking=False)
@@ -73,6 +76,15 @@ class _Streaming:
         places, self._places = self._places, None
         if places is not None:
             places.release()
+
+
+def _allowed(guard: Callable[[Any], Any], environ: WSGIEnvironment) -> bool:
+    may = guard(environ)
+    if is_awaitable(may):
+        # It is true, and has asked nobody.
+        close_coroutine(may)
+        raise TypeError("guard returned a coroutine, which allows nothing: it must be a plain function")
+    return bool(may)
 
 
 def _asked(environ: WSGIEnvironment) -> Asked:

@@ -52,15 +52,17 @@ def test_two_failures_cost_at_most_four_times_the_raw_calls() -> None:
     assert best_of(5, 4.0, lambda: best_ratio(base, ours)) <= 4.0
 
 
-@pytest.mark.parametrize(("kind", "mark"), [("consecutive", 1.25), ("count window", 1.45), ("time window", 2.4)])
+@pytest.mark.parametrize(
+    ("kind", "mark"), [("consecutive", 1.25), ("count window", 1.45), ("time window", 2.4), ("slow calls", 2.9)]
+)
 def test_closed_breaker_costs_about_an_empty_decorator(kind: str, mark: float) -> None:
-    """A closed breaker takes about as long as a decorator that does nothing, and twice that where it reads a clock."""
+    """A closed breaker costs about an empty decorator, twice that with one clock reading, three times with two."""
     ours, base = calling(BREAKERS[kind]()(work)), calling(wrap(work))
     assert best_of(5, mark, lambda: best_ratio(base, ours)) <= mark
 
 
 def test_an_open_breaker_refuses_in_the_time_of_two_errors() -> None:
-    """Being refused and catching it takes at most 2.5 times an error through a decorator that does nothing."""
+    """Being refused and catching it takes at most 1.6 times an error through a decorator that does nothing."""
 
     def fails(x: int) -> int:
         raise ValueError
@@ -68,7 +70,7 @@ def test_an_open_breaker_refuses_in_the_time_of_two_errors() -> None:
     breaker = CircuitBreaker(5, cooldown=3600)
     breaker.open()
     ours, base = rejecting(breaker(work), CircuitOpen), rejecting(wrap(fails), ValueError)
-    assert best_of(5, 2.5, lambda: best_ratio(base, ours)) <= 2.5
+    assert best_of(5, 1.6, lambda: best_ratio(base, ours)) <= 1.6
 
 
 def test_three_policies_cost_three_empty_decorators() -> None:

@@ -31,7 +31,7 @@ def test_fibonacci_is_exact_while_a_float_holds_it() -> None:
 
 
 def test_each_kind_and_each_number_hashes_otherwise() -> None:
-    """Backoffs that differ in a number or in their kind alone have different hashes, so that dictionaries stay quick."""
+    """Backoffs that differ in a number or in their kind alone hash otherwise, so that dictionaries stay quick."""
     assert len({hash(b) for b in KINDS}) == len(KINDS)
     assert hash(backoff.linear(1)) != hash(backoff.linear(2))
     assert hash(Linear(1.0, 30.0, "full")) != hash(Fibonacci(1.0, 30.0, "full"))

@@ -1,4 +1,4 @@
-"""A budget from which nothing was ever taken."""
+"""A budget from which nothing was ever taken, and one that is full again."""
 
 from __future__ import annotations
 
@@ -11,3 +11,16 @@ from resilience.core.budget import Budget
 def test_an_untouched_budget_is_full_by_every_clock(now: float) -> None:
     """Before the first withdrawal a look shows the capacity, also where the clock begins far below zero."""
     assert Budget(0.1, 1.0, 5).level(now) == 5.0
+
+
+@pytest.mark.parametrize(("ratio", "deposits"), [(1.0, 1), (0.5, 2), (0.25, 4)])
+def test_a_deposit_counts_until_the_bucket_is_full(ratio: float, deposits: int) -> None:
+    """`short` is a bool: False at first, True from a withdrawal on, and False with the deposit that makes it good."""
+    budget = Budget(ratio, 0.0, 5)
+    seen = [budget.short]
+    assert budget.withdraw(0.0)
+    for _ in range(deposits):
+        seen.append(budget.short)
+        budget.deposit()
+    assert [*seen, budget.short] == [False, *[True] * deposits, False]
+    assert type(seen[0]) is bool

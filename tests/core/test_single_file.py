@@ -11,6 +11,7 @@ from resilience.core import desk as desk_module
 from resilience.core.bucket import Bucket
 from resilience.core.desk import Desk
 from resilience.core.promises import Waiter
+from resilience.core.single_file import follow
 
 RATES = [(10.0, 1.0, 5.0), (3.0, 7.0, 4.0), (0.1, 0.3, 2.5), (1_000.0, 1.0, 50.0)]
 SLOP = 1e-9
@@ -33,7 +34,8 @@ def played(seed: int, *, plainly: bool) -> tuple[list[tuple[int, str]], Desk, fl
         waiter = Waiter(None, costs, dice.choice(ranks))
         names[id(waiter)] = number
         patience = dice.choice([inf, 3.0 * per / amount, 20.0 * per / amount])
-        if not plainly and desk.follow(waiter, now, patience, -inf):
+        line = desk.lines.get(None)
+        if not plainly and line is not None and follow(line, waiter, now, patience, -inf):
             told.append((number, "waits"))
             waiting.append(waiter)
         elif desk.take(waiter, now):
@@ -69,7 +71,7 @@ def test_it_is_the_way_of_plain_waiters(monkeypatch: pytest.MonkeyPatch) -> None
     assert desk.take(Waiter(None, (1.0,), 1), 5.0)
     waiters = [Waiter(None, (1.0,), 1) for _ in range(50)]
     assert desk.join(waiters[0], 5.0, inf)
-    assert all(desk.follow(waiter, 5.0, 60.0, -inf) for waiter in waiters[1:])
+    assert all(follow(desk.lines[None], waiter, 5.0, 60.0, -inf) for waiter in waiters[1:])
     monkeypatch.setattr(type(desk.lines[None]), "pump", lambda line, now: pytest.fail("the line was asked"))
     for number in range(49):
         desk.pump(desk.alarm)
@@ -83,5 +85,5 @@ def test_it_leaves_the_rest_to_the_line(armed: float, patience: float, rank: int
     assert desk.take(Waiter(None, (1.0,), 1), 5.0)
     for _ in range(3):
         assert desk.join(Waiter(None, (1.0,), 1), 5.0, inf)
-    assert not desk.follow(Waiter(None, (1.0,), rank), 5.0, patience, armed)
+    assert not follow(desk.lines[None], Waiter(None, (1.0,), rank), 5.0, patience, armed)
     assert desk.waiting == 3

@@ -1,7 +1,7 @@
 """A listener that was stopped by a finaliser could block its thread for ever, inside a block that held a policy's lock.
 
-The collector runs finalisers wherever something is allocated, and that may be under a lock of ours: the metrics of a web
-application that had gone out of use were taken out of the registry while a circuit was told that it is heard.
+The collector runs finalisers wherever something is allocated, and that may be under a lock of ours: the metrics of a
+web application that had gone out of use were taken out of the registry while a circuit was told that it is heard.
 """
 
 from __future__ import annotations

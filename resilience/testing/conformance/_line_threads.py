@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 
+from resilience.testing._running import would_run
 from resilience.testing._whereabouts import frames_of_threads, spot
 from resilience.testing.conformance._subject import PATIENCE
 from resilience.testing.virtual import VirtualTime
@@ -100,7 +101,7 @@ class ThreadStage:
             frames = frames_of_threads()
             for thread in acting:
                 where, often = spot(frames.get(thread.ident or 0)), 0
-                if thread in seen and seen[thread][0] == where:
+                if thread in seen and seen[thread][0] == where and not would_run(thread):
                     often = seen[thread][1] + 1
                 seen[thread] = where, often
             del frames  # this frame is one of them
