@@ -87,3 +87,42 @@ def test_it_leaves_the_rest_to_the_line(armed: float, patience: float, rank: int
         assert desk.join(Waiter(None, (1.0,), 1), 5.0, inf)
     assert not follow(desk.lines[None], Waiter(None, (1.0,), rank), 5.0, patience, armed)
     assert desk.waiting == 3
+
+
+@pytest.mark.parametrize("start", [-5.0, 0.0, 0.05, 3.0, 1e6])
+@pytest.mark.parametrize("cost", [1.0, 0.1])
+@pytest.mark.parametrize("late", [0.4, 1.0, 60.0])
+def test_it_may_be_looked_at_late(start: float, cost: float, late: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks late, at a bucket that has filled up meanwhile, lets as many go as the line would."""
+
+    def gone() -> list[int]:
+        desk = Desk([Bucket(10.0, 1.0, 3.0)], [(0.0,)] * 3, 30)
+        taker = Waiter(None, (3.0,), 1)
+        assert desk.take(taker, start)
+        waiters = [Waiter(None, (cost,), 1) for _ in range(12)]
+        assert all(desk.join(waiter, start, inf) for waiter in waiters)
+        desk.pump(start + late)
+        desk.pump(start + late + 0.15)
+        return [waiters.index(each) for each in desk.ended]
+
+    short = gone()
+    monkeypatch.setattr(desk_module, "let_go", lambda line, now, granted: None)
+    assert short == gone()
+    assert short == list(range(len(short)))
+
+
+def test_a_rest_that_is_no_float_is_left_to_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where what the others need cannot be had by subtraction, all the same those go whose turn has come."""
+    costs = [0.5 + 2.0**-52, 1.0, 1.0 + 2.0**-52]
+
+    def gone() -> list[int]:
+        desk = Desk([Bucket(10.0, 1.0, 3.0)], [(0.0,)] * 3, 30)
+        assert desk.take(Waiter(None, (3.0,), 1), 0.0)
+        waiters = [Waiter(None, (cost,), 1) for cost in costs]
+        assert all(desk.join(waiter, 0.0, inf) for waiter in waiters)
+        desk.pump(0.2)
+        return [waiters.index(each) for each in desk.ended]
+
+    short = gone()
+    monkeypatch.setattr(desk_module, "let_go", lambda line, now, granted: None)
+    assert short == gone() == [0, 1]

@@ -32,6 +32,7 @@ def _tree() -> set[Path]:
 
 
 @on_linux
+@pytest.mark.slow
 def test_the_whole_demonstration(tmp_path: Path) -> None:
     """It ends well in under 40 s, shows that the policies change something, and leaves no process or file behind."""
     before, start = _tree(), time.monotonic()

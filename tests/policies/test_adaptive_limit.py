@@ -387,7 +387,7 @@ def test_the_snapshot_is_plain() -> None:
     expected = {"name": "search", "kind": "adaptive_limit", "limit": 5, "in_flight": 0, "probing": False, "least": None}
     assert json.loads(json.dumps(limit.snapshot())) == expected
     assert limit.limit == 5
-    assert repr(limit).startswith("AdaptiveLimit(algorithm=Vegas(high=0.1, low=0.04), initial=5,")
+    assert repr(limit).startswith("AdaptiveLimit(algorithm=Vegas(low=0.04, high=0.1), initial=5,")
 
 
 def test_replace_gives_a_fresh_one() -> None:
