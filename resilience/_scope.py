@@ -143,6 +143,12 @@ class Bound:
             bound = bound.parent
         return tightest
 
+    def lift(self) -> None:
+        """Bound nothing any more, although what runs inside goes on. A cut that was made stays made."""
+        self.limit = inf
+        if self._cut is not None:
+            self._cut.lift()
+
     def leave(self) -> None:
         """Stand around nothing any more."""
         try:
@@ -211,6 +217,9 @@ class _AsyncioCut:
         self._cancelling = task.cancelling()
         self._timer = running.get_running_loop().call_later(seconds, self._fire)
 
+    def lift(self) -> None:
+        self._timer.cancel()
+
     def _fire(self) -> None:
         self.called = True
         self._task.cancel()
@@ -247,6 +256,9 @@ class _TrioCut:
         trio = sys.modules["trio"]
         self._scope = trio.CancelScope(deadline=trio.current_time() + seconds)
         self._scope.__enter__()
+
+    def lift(self) -> None:
+        self._scope.deadline = inf
 
     def stop(self, error: BaseException | None) -> bool:
         """Leave the cancel scope; True where it caught its own cancellation."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 
+from resilience._checks import seconds_or_none
 from resilience._retry_after import parse_retry_after, sane_seconds
 
 TYPE_CHECKING = False
@@ -165,6 +166,8 @@ def client_policy(
     from resilience.policies.keyed import Keyed
     from resilience.policies.retry import Retry
     from resilience.policies.throttle import Throttle
+
+    timeout = seconds_or_none("timeout", timeout)
 
     def one(origin: str) -> Pipeline[Any]:
         own = RetryBudget() if budget is True else budget or None

@@ -119,7 +119,10 @@ class Limit:
             quota = Quota(rates[0].burst, 0.0, refusal.retry_after or 0.0, refusal.retry_after or 0.0)
         else:
             return
-        rate = next((each for each in rates if each.burst == quota.limit), rates[0])
+        # Of two rates with the same burst it is the one that fills it in that time.
+        alike = [each for each in rates if each.burst == quota.limit] or rates
+        missing = quota.limit - quota.remaining
+        rate = min(alike, key=lambda each: abs(missing * each.per / each.amount - quota.reset_after))
         arrival.limits.append(limit_fields(self.throttle.name, rate, quota))
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from resilience import context
+from resilience import clock
 from resilience._checks import wrong_type
+from resilience._scope import Scope
 from resilience.integrations._arrival import ARRIVAL, Arrival
 from resilience.integrations._problem import problem_of
 from resilience.integrations._server import Door
@@ -76,7 +77,8 @@ class ResilienceMiddleware:
                 if arrival.seconds is None:
                     await self._serve(scope, receive, answer)
                 else:
-                    async with context.deadline(arrival.seconds):
+                    answer.bound = Scope("deadline", arrival.seconds, clock.default, cuts=True)
+                    with answer.bound:
                         await self._serve(scope, receive, answer)
         except Exception as error:
             problem = None if answer.begun else problem_of(error)
@@ -100,11 +102,12 @@ class _Answer:
     layer, which every mounted application has as well, answers each error that it does not know and raises it again.
     """
 
-    __slots__ = ("_held", "_send", "arrival", "begun")
+    __slots__ = ("_held", "_send", "arrival", "begun", "bound")
 
     def __init__(self, arrival: Arrival, send: Send) -> None:
         self.arrival = arrival
         self.begun = False
+        self.bound: Scope | None = None
         self._held: list[Any] = []
         self._send = send
 
@@ -121,6 +124,9 @@ class _Answer:
         await self.release()
         self.begun = self.begun or starts
         await self._send(message)
+        if whole and self.bound is not None:
+            # The caller has its answer. What the application does after it is not the caller's to cut.
+            self.bound.lift()
 
     async def release(self) -> None:
         """Send what was held back: there is no better answer."""

@@ -2,6 +2,9 @@
 
 It raises, and `asgi.ResilienceMiddleware` makes the answer: put that around the application, and it also says whose
 request it is where proxies stand in front.
+
+A limit may stand before a whole application, so it meets websockets too. Their handshake is counted, and a refusal
+closes it: the middleware lets them pass, and nobody else would make an answer of the error.
 """
 
 from __future__ import annotations
@@ -9,8 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from starlette.requests import Request
+from starlette.exceptions import WebSocketException
+from starlette.requests import HTTPConnection, Request
+from starlette.status import WS_1013_TRY_AGAIN_LATER
 
+from resilience.errors import StoreUnavailable, Throttled
 from resilience.integrations._arrival import ARRIVAL, Arrival
 from resilience.integrations._server import Door, limit_of
 from resilience.integrations.asgi import arrival_at
@@ -32,10 +38,11 @@ def limit(
     cost: Cost | Callable[[Request], Cost] | None = None,
     exempt_when: Callable[[Request], object] | None = None,
     **options: Any,
-) -> Callable[[Request], Coroutine[Any, Any, None]]:
+) -> Callable[[HTTPConnection], Coroutine[Any, Any, None]]:
     """A dependency that counts a request, and raises where that is one too many. Safe from any task.
 
-    All routes that depend on one and the same object share its buckets.
+    Of a websocket it counts the handshake, by the address at the other end unless a key says otherwise, and closes what
+    is one too many with 1013. All routes that depend on one and the same object share its buckets.
 
     Args:
         rates: as for `Throttle`; or one `Throttle`.
@@ -50,10 +57,15 @@ def limit(
     """
     counted = limit_of(rates, key, cost, exempt_when, options)
 
-    async def count(request: Request) -> None:
+    async def count(request: HTTPConnection) -> None:
         arrival: Arrival | None = request.scope.get(ARRIVAL)
         if arrival is None:
             arrival = arrival_at(_PLAIN, request.scope)
-        await counted.take_async(arrival, request)
+        try:
+            await counted.take_async(arrival, request)
+        except (Throttled, StoreUnavailable) as refusal:
+            if request.scope["type"] != "websocket":
+                raise
+            raise WebSocketException(WS_1013_TRY_AGAIN_LATER) from refusal
 
     return count

@@ -13,6 +13,7 @@ import functools
 import flask
 
 from resilience import context
+from resilience._checks import wrong_type
 from resilience._shape import shape_of
 from resilience.context import Priority
 from resilience.errors import Rejected, StoreUnavailable, TimedOut
@@ -86,15 +87,22 @@ class Resilience:
         """Stand before an application.
 
         Raises:
+            TypeError: it is no `flask.Flask`.
             RuntimeError: it has a `Resilience` already, or has begun to serve.
         """
+        if not isinstance(app, flask.Flask):
+            raise wrong_type("app", "a flask.Flask", app)
         if "resilience" in app.extensions:
             raise RuntimeError("this application has a Resilience already")
-        app.before_request(self._knock)  # first, so that Flask can say that it is too late for that
+        try:
+            app.before_request(self._knock)  # first, as it is Flask that knows whether it is too late
+        except AssertionError as error:
+            raise RuntimeError("this application has begun to serve: a Resilience stands before it or not") from error
         hooks = app.before_request_funcs[None]
         hooks.insert(0, hooks.pop())
         for kind in (Rejected, TimedOut, StoreUnavailable):
             app.error_handler_spec[None][None].setdefault(kind, _answer)
+        app.error_handler_spec[None][None].setdefault(ExceptionGroup, _answer_group)
         vars(app)["wsgi_app"] = ResilienceMiddleware(
             app.wsgi_app, trusted_proxies=self._trusted_proxies, trust_priority=self._trust_priority
         )
@@ -153,7 +161,11 @@ class Resilience:
         return decorate
 
     def exempt(self, view: V) -> V:
-        """Let a view be asked as often as anybody likes: the application's throttle and shedder do not count it."""
+        """Let a view be asked as often as anybody likes: the application's throttle and shedder do not count it.
+
+        Raises:
+            TypeError: it is no view, but a blueprint perhaps.
+        """
         _marks(view)[_EXEMPT] = True
         return view
 
@@ -176,7 +188,8 @@ class Resilience:
     def _knock(self) -> None:
         views = flask.current_app.view_functions
         view = views.get(flask.request.endpoint or "")
-        marks = {} if view is None else _marks(view)
+        # Any callable may be a view, one that nothing can be written on too.
+        marks: dict[str, Any] = getattr(view, "__dict__", {})
         if _OUTSIDE in marks and not any(marks[_OUTSIDE] in _layers(each) for each in views.values()):
             raise RuntimeError(f"the limit of {view!r} stands above its route, where it limits nothing: put it below")
         arrival = _arrival()
@@ -209,6 +222,19 @@ def _answer(error: Exception) -> flask.Response:
     return flask.Response(problem.body, problem.status, problem.headers)
 
 
+def _answer_group(error: ExceptionGroup[Any]) -> Any:
+    """What an async view raises that has begun several things at once."""
+    problem = problem_of(error)
+    if problem is not None:
+        return flask.Response(problem.body, problem.status, problem.headers)
+    # Not ours: as it would be without us.
+    app = flask.current_app
+    handler: Any = app.error_handler_spec[None][None].get(Exception)
+    if handler is None:
+        raise error
+    return app.ensure_sync(handler)(error)
+
+
 def _limited(view: Any, limit: Limit) -> Any:
     if shape_of(view) == "coroutine":
 
@@ -233,4 +259,6 @@ def _limited(view: Any, limit: Limit) -> Any:
 
 
 def _marks(view: object) -> dict[str, Any]:
+    if not callable(view) or not hasattr(view, "__dict__"):
+        raise wrong_type("view", "a function, or another callable that has attributes", view)
     return vars(view)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from resilience.status._board import shared
 
@@ -84,7 +84,7 @@ def answer(asked: Asked, *, guarded: bool) -> Answer:
     """The answer to anything but a change."""
     if asked.path == "":
         # Links of the page are relative to a folder. So is this one: what stands in front of us may have cut the path.
-        here = asked.mount.rstrip("/").rpartition("/")[2]
+        here = quote(asked.mount.rstrip("/").rpartition("/")[2], safe="")
         return Answer(308, more=[("Location", f"{here}/" if here else "./")])
     if asked.path in _ACTIONS and guarded:
         return _said(405, "this is changed by POST", [("Allow", "POST")])

@@ -98,12 +98,13 @@ class Board:
                 found["rates"] = {series: sum(minute.last(over + 1, series)[:-1]) / over for series in SERIES}
         return {"id": self.id, "process": self.process, "second": int(now), "policies": list(rows.values())}
 
-    def glance(self, seen: int) -> dict[str, Any]:
-        """What `view` says, or has said to another stream a moment ago, to be read only; not the one that was `seen`,
-        by its number.
+    def glance(self, seen: dict[str, Any] | None) -> dict[str, Any]:
+        """What `view` says, or has said to another stream a moment ago; to be read only.
+
+        Never the one that was `seen`, and a new one for whoever has seen none.
         """
         now, known = self._clock.now(), self._glance
-        if known is None or known[1]["number"] == seen or not 0.0 <= now - known[0] < _FRESH:
+        if known is None or seen is None or known[1] is seen or not 0.0 <= now - known[0] < _FRESH:
             known = self._glance = now, self.view()
         return known[1]
 

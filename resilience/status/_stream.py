@@ -40,16 +40,16 @@ class Stream:
         self._guarded = guarded
         self._sent: dict[tuple[str, str], Any] = {}
         self._second: int | None = None
+        self._seen: dict[str, Any] | None = None
 
     def next(self) -> bytes:
         """The next message; a comment where nothing has changed."""
         board = shared()
+        view = self._seen = board.glance(self._seen)
         if self._second is None:
-            view = board.glance()
             self._second = view["second"]
             self._sent = {(row["name"], row["kind"]): _essence(row) for row in view["policies"]}
             return b"retry: 1000\nevent: full\ndata: " + encoded({**view, "guarded": self._guarded}) + b"\n\n"
-        view = board.glance()
         behind = min(SECONDS, view["second"] - self._second + 2)
         changed: list[Any] = []
         seen = {(row["name"], row["kind"]): row for row in view["policies"]}

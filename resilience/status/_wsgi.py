@@ -90,7 +90,7 @@ def _allowed(guard: Callable[[Any], Any], environ: WSGIEnvironment) -> bool:
 def _asked(environ: WSGIEnvironment) -> Asked:
     headers = {key[5:].replace("_", "-").lower(): str(value) for key, value in environ.items() if key[:5] == "HTTP_"}
     headers["content-type"] = environ.get("CONTENT_TYPE", "")
-    mount = environ.get("SCRIPT_NAME", "")
+    mount = environ.get("SCRIPT_NAME", "").encode("latin-1").decode("utf-8", "replace")
     path = environ.get("PATH_INFO", "") or ("" if mount else "/")
     threads = bool(environ.get("wsgi.multithread"))
     return Asked(environ.get("REQUEST_METHOD", "GET"), path, headers, mount, threads)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 
 from resilience._checks import positive_int
+from resilience.telemetry._words import writable
 
 __all__ = ["OTHER", "Labels"]
 
@@ -29,7 +30,7 @@ class _Words:
 
     def word(self, text: str) -> str:
         """The text, cut to length, or "other" when there are too many already."""
-        text = text[:_LONGEST]
+        text = writable(text[:_LONGEST])
         # Words are only ever added, so one that is seen here stays.
         if text in self._known:
             return text

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 
 from resilience import _hub
-from resilience._checks import positive_int
+from resilience._checks import positive_int, wrong_type
 from resilience.events import CallSucceeded, CircuitClosed, CircuitHalfOpened, CircuitIsolated, CircuitOpened
 from resilience.telemetry._labels import Labels
 from resilience.telemetry._measures import measures, readings
@@ -41,6 +41,9 @@ ATTRIBUTES = {
 }
 """Label → attribute."""
 
+_homes: dict[int, MeterProvider] = {}
+"""The providers that have the metrics at present."""
+_lock = threading.RLock()
 _OF_FIELDS = {**ATTRIBUTES, "error": "exception.type", "last_error": "exception.type", "message": "exception.message"}
 
 
@@ -62,15 +65,25 @@ def to_opentelemetry(
 
     Raises:
         ImportError: the API of OpenTelemetry is not installed.
-        TypeError, ValueError: `max_names` is no number above 0.
+        ValueError: the meter provider has these metrics already, and would count each event twice.
+        TypeError, ValueError: a provider is none, or `max_names` is no integer above 0.
     """
     labels = Labels(max_names)
+    if meter_provider is not None and not hasattr(meter_provider, "get_meter"):
+        raise wrong_type("meter_provider", "a MeterProvider or None", meter_provider)
+    if tracer_provider is not None and not hasattr(tracer_provider, "get_tracer"):
+        raise wrong_type("tracer_provider", "a TracerProvider or None", tracer_provider)
     try:
         from opentelemetry import metrics, trace
     except ImportError as error:
         raise missing("to_opentelemetry", "opentelemetry-api", "opentelemetry") from error
-    meter = metrics.get_meter("resilience", meter_provider=meter_provider)
+    home = metrics.get_meter_provider() if meter_provider is None else meter_provider
+    meter = metrics.get_meter("resilience", meter_provider=home)
     tracer = trace.get_tracer("resilience", tracer_provider=tracer_provider)
+    with _lock:
+        if id(home) in _homes:
+            raise ValueError("this meter provider has the metrics of resilience already: stop the other export first")
+        _homes[id(home)] = home
     numbers = _Numbers(meter, labels)
     outages = _Outages(tracer, positive_int("max_names", max_names))
 
@@ -85,7 +98,10 @@ def to_opentelemetry(
 
     def stop() -> None:
         unlisten()
-        numbers.stopped = True
+        with _lock:
+            if not numbers.stopped:
+                numbers.stopped = True
+                del _homes[id(home)]
         outages.close()
 
     return stop
@@ -165,7 +181,12 @@ class _Outages:
             span = self._start(event, cause)
             with self._lock:
                 # Events of one circuit come one after the other; only two circuits of one name can meet here.
-                self._open[event.policy] = span
+                late = self._closed
+                if not late:
+                    self._open[event.policy] = span
+            if late:
+                span.end()
+                return
         if span is not None:
             span.add_event(f"resilience.{spoken(type(event))}", _attributes(event))
 

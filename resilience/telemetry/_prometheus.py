@@ -7,6 +7,7 @@ from the policies when Prometheus asks, and not before: nothing runs between two
 from __future__ import annotations
 
 from resilience import _hub
+from resilience._checks import wrong_type
 from resilience.telemetry._labels import Labels
 from resilience.telemetry._measures import measures, readings
 from resilience.telemetry._missing import missing
@@ -37,12 +38,14 @@ def to_prometheus(registry: CollectorRegistry | None = None, *, max_names: int =
     Raises:
         ImportError: prometheus_client is not installed.
         ValueError: the registry has these metrics already.
-        TypeError, ValueError: `max_names` is no number above 0.
+        TypeError, ValueError: `registry` is none, or `max_names` is no integer above 0.
     """
     try:
         from prometheus_client import REGISTRY
     except ImportError as error:
         raise missing("to_prometheus", "prometheus_client", "prometheus") from error
+    if registry is not None and not hasattr(registry, "register"):
+        raise wrong_type("registry", "a CollectorRegistry or None", registry)
     labels = Labels(max_names)
     collector = _Collector(labels)
     home = REGISTRY if registry is None else registry

@@ -14,7 +14,7 @@ import socket
 from math import inf
 
 from resilience import _hub, clock
-from resilience._checks import positive_int, wrong_value
+from resilience._checks import positive_int, wrong_type, wrong_value
 from resilience.telemetry._labels import Labels
 from resilience.telemetry._measures import measures, readings
 
@@ -53,6 +53,10 @@ def to_statsd(host: str, port: int, *, tags: bool = True, max_names: int = 1000)
         OSError: the host is not known.
         TypeError, ValueError: a parameter breaks its rule.
     """
+    if not isinstance(host, str):
+        raise wrong_type("host", "a name or an address", host)
+    if not isinstance(tags, bool):
+        raise wrong_type("tags", "True or False", tags)
     if positive_int("port", port) > 65535:
         raise wrong_value("port", "an integer from 1 to 65535", port)
     labels = Labels(max_names)

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from resilience.events import Event
 
-__all__ = ["DEBUG", "INFO", "LEVELS", "WARNING", "fields", "level", "spoken"]
+__all__ = ["DEBUG", "INFO", "LEVELS", "WARNING", "fields", "level", "spoken", "writable"]
 
 DEBUG, INFO, WARNING = 10, 20, 30
 
@@ -70,13 +70,14 @@ def fields(event: Event) -> dict[str, str | int | float | bool | None]:
             told[name] = type(value).__name__
             told["message"] = _short(value)
         elif isinstance(event, CircuitOpened) and name == "last_error":
-            told[name], told["message"] = event.last_error or (None, None)
+            kind, message = event.last_error or (None, None)
+            told[name], told["message"] = kind, None if message is None else writable(message)
         elif name == "result":
             told[name] = None if value is None else type(value).__name__
         elif isinstance(value, Enum):
             told[name] = str(value.value) if isinstance(value, str) else value.name.lower()
         elif isinstance(value, str):
-            told[name] = str(value)[:_LONGEST]
+            told[name] = writable(str(value)[:_LONGEST])
         else:
             told[name] = value if isinstance(value, int | float | None) else type(value).__name__
     return told
@@ -84,6 +85,11 @@ def fields(event: Event) -> dict[str, str | int | float | bool | None]:
 
 def _short(error: BaseException) -> str:
     try:
-        return str(error)[:_LONGEST]
+        return writable(str(error)[:_LONGEST])
     except Exception:
         return ""
+
+
+def writable(text: str) -> str:
+    """The text with "?" for half characters, which cannot be encoded: one of them would stop a whole export."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
