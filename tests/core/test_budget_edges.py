@@ -24,3 +24,17 @@ def test_a_deposit_counts_until_the_bucket_is_full(ratio: float, deposits: int) 
         budget.deposit()
     assert [*seen, budget.short] == [False, *[True] * deposits, False]
     assert type(seen[0]) is bool
+
+
+def test_a_budget_that_is_full_again_is_as_good_as_new() -> None:
+    """Filled to the brim, it counts from there as one does from which nothing was taken, to the last place."""
+    used, new = Budget(0.1, 0.0, 1), Budget(0.1, 0.0, 1)
+    assert used.withdraw(0.0)
+    for _ in range(10):
+        used.deposit()
+    assert used.level(0.0) == 1.0
+    assert used.withdraw(0.0) and new.withdraw(0.0)
+    for _ in range(9):
+        used.deposit()
+        new.deposit()
+        assert used.level(0.0) == new.level(0.0) < 1.0
