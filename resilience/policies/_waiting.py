@@ -184,7 +184,7 @@ class _Bed:
         self.lock = allocate_lock()
         self.lock.acquire()
         self.thread = threading.current_thread()
-        self.stir: Callable[[threading.Thread], None] | None = None
+        self.stir: Callable[[threading.Thread, Callable[[], object]], None] | None = None
 
     def wait(self, longest: float) -> bool:
         """Sleep, at most so many seconds; whether somebody rang."""
@@ -208,9 +208,10 @@ class ThreadLot(Led):
     def wake(self, waiter: Parked) -> bool:
         """Wake one."""
         bed: _Bed = waiter.bed
-        bed.ring()
+        # First of all, for once it has heard the bell it may sleep somewhere else.
         if bed.stir is not None:
-            bed.stir(bed.thread)
+            bed.stir(bed.thread, bed.ring)
+        bed.ring()
         return True
 
     def sleep(self, waiter: Parked) -> None:

@@ -21,6 +21,7 @@ import time
 from asyncio.selector_events import BaseSelectorEventLoop
 from math import inf
 
+from resilience.testing._bell import nobody
 from resilience.testing._timeline import Stuck
 from resilience.testing._whereabouts import awaited, lines_in_policies
 
@@ -48,6 +49,7 @@ class Driver:
                 "run this test on asyncio.SelectorEventLoop"
             )
         self.error: RuntimeError | None = None
+        self.ends_block: Callable[[], None] = nobody
         self._timeline = timeline
         self._task = task
         self._undo: list[Callable[[], None]] = []
@@ -66,6 +68,7 @@ class Driver:
             _set(self._loop, "time", lambda: self._timeline.now),
             _set(self._loop, "run_in_executor", self._run_in_executor(self._loop.run_in_executor)),
             _set(self._selector, "select", self._select),
+            _set(self._loop, "close", self._close(self._loop.close)),
         ]
 
     def detach(self) -> None:
@@ -96,6 +99,13 @@ class Driver:
     def _shift_timers(self, seconds: float) -> None:
         for timer in self._loop._scheduled:
             timer._when += seconds
+
+    def _close(self, really: Callable[[], None]) -> Callable[[], None]:
+        def close() -> None:
+            self.ends_block()  # a task that goes on through its cancellation never leaves the block
+            really()
+
+        return close
 
     def _run_in_executor(self, really: Callable[..., Any]) -> Callable[..., Any]:
         def run_in_executor(executor: Any, func: Callable[..., Any], *args: Any) -> Any:

@@ -13,12 +13,13 @@ import time
 from contextlib import suppress
 from math import inf
 
+from resilience.testing._bell import nobody
 from resilience.testing._timeline import PATIENCE
 from resilience.testing._whereabouts import awaited, lines_in_policies
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, NoReturn
 
 __all__ = ["Follower"]
@@ -37,6 +38,7 @@ class Follower:
                 "virtual time on trio follows a mock clock: trio.run(main, clock=trio.testing.MockClock())"
             )
         self.error: RuntimeError | None = None
+        self.ends_block: Callable[[], None] = nobody
         self._lowlevel: Any = trio.lowlevel
         self._over: type[Exception] = trio.RunFinishedError
         self._token: Any = trio.lowlevel.current_trio_token()

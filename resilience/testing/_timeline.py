@@ -8,10 +8,12 @@ busy machine too. An event loop is one more thread that rests, whose wait can al
 Who could still do something? Every thread alive that does not rest. But some never will: they wait for a lock, a
 socket, another thread, and nobody can tell from outside. So whoever is due next looks at the others, once a
 millisecond, and a thread that was found at the same instruction `LOOKS` times in a row counts as away until it comes to
-rest itself; one that goes round in circles, after `MANY_LOOKS`. Looks are counted, not seconds: on a machine that is
-too busy to run the others, the one who looks does not run either. Threads that were there before virtual time began are
-away from the start. Work that a loop has handed to a pool of threads is under way from then until its result is back,
-and is given `MANY_LOOKS`.
+rest itself, or leaves the system call in which it waits, where that can be seen (`_blocked.py`): a worker that is fed
+acts before time jumps. One that goes round in circles counts as away after `MANY_LOOKS`. Looks are counted, not
+seconds: on a machine that is too busy to run the others, the one who looks hardly runs either; and where the kernel
+tells that a thread only waits for a processor, it does not count as standing. Threads that were there before virtual
+time began are away from the start. Work that a loop has handed to a pool of threads is under way from then until its
+result is back, and is given `MANY_LOOKS`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from itertools import count
 from math import inf
 
 from resilience.testing._bell import Bells, nobody
+from resilience.testing._blocked import RUNNING, waits_in
+from resilience.testing._running import would_run
 from resilience.testing._whereabouts import frames_of_threads, line_of, spot
 
 TYPE_CHECKING = False
@@ -79,7 +83,7 @@ class Timeline:
         self._resting: list[_Rest] = []
         self._still: set[threading.Thread] = set()
         self._before = frozenset(threading.enumerate()) - {threading.current_thread()}
-        self._away = set(self._before)
+        self._away = {thread: waits_in(thread) for thread in self._before}
         self._waiting: set[threading.Thread] = set()
         self._one_looks = threading.Lock()
         self._pooled: set[threading.Thread] = set()
@@ -116,7 +120,7 @@ class Timeline:
         me = _Rest(due, next(self._numbers), threading.current_thread(), poke)
         heapq.heappush(self._resting, me)
         self._still.add(me.thread)
-        self._away.discard(me.thread)
+        self._away.pop(me.thread, None)
         self._looks.pop(me.thread, None)
         self._stirred = time.monotonic()
         return me
@@ -142,7 +146,7 @@ class Timeline:
     def wait(self, wait: Callable[[float], T], due: float = inf, poke: Callable[[], object] = nobody) -> T | None:
         """Wait for what another thread brings, such as a place in a bulkhead, until `wait` comes back with it.
 
-        Whoever brings it calls `stir` next, and then the one who waited acts from that moment on, before time jumps.
+        Whoever brings it calls `stir` before, and then the one who waited acts from that moment on, before time jumps.
         None when it is due, or virtual time is over.
 
         Args:
@@ -163,7 +167,7 @@ class Timeline:
                 me = self._come_to_rest(due, poke)
             else:
                 self._waiting.add(thread)
-                self._away.discard(thread)
+                self._away.pop(thread, None)
                 self._looks.pop(thread, None)
         if me is not None:
             return self._rest(me, wait, alone=False)
@@ -176,13 +180,16 @@ class Timeline:
             with self._lock:
                 self._waiting.discard(thread)
 
-    def stir(self, thread: threading.Thread) -> None:
-        """A thread has just been brought what it waits for: no time passes before it comes to rest again."""
+    def stir(self, thread: threading.Thread, poke: Callable[[], object]) -> None:
+        """A thread is being brought what it waits for: no time passes before it comes to rest again.
+
+        By then it may have gone on by itself and rest elsewhere, so it is known by what pokes it, too.
+        """
         with self._lock:
             self._waiting.discard(thread)
-            self._away.discard(thread)
+            self._away.pop(thread, None)
             for rest in self._resting:
-                if rest.thread is thread:
+                if rest.thread is thread and rest.poke == poke:
                     rest.woken = True
                     self._rise(rest)
                     break
@@ -277,8 +284,9 @@ class Timeline:
             me.woken = True
             return 0.0
         others = set(threading.enumerate()).difference(self._still, self._waiting, self._pooled)
-        if self._somebody_acts(others - self._away, looking=me is self._resting[0]):
-            return GLANCE if me is self._resting[0] else LOOKS * GLANCE
+        first = me is self._resting[0]
+        if self._somebody_acts(others.difference(self._away), looking=first) or self._somebody_was_woken(others):
+            return GLANCE if first else LOOKS * GLANCE
         if self._resting[0].due < inf:
             self._move(self._resting[0].due, me)
         elif (alone and not others and not self._jobs) or time.monotonic() - self._stirred > PATIENCE:
@@ -293,13 +301,26 @@ class Timeline:
         if looking and (threads or jobs):
             frames = frames_of_threads()
             for thread in threads:
-                if self._look(thread, spot(frames.get(thread.ident or 0))) > LOOKS:
-                    self._away.add(thread)
+                where = spot(frames.get(thread.ident or 0))
+                if where == self._looks.get(thread, (None,))[0] and would_run(thread):
+                    where = object()
+                if self._look(thread, where) > LOOKS:
+                    self._away[thread] = waits_in(thread)
             del frames  # this frame is one of them
             for job in jobs:
                 if self._look(job, job) > MANY_LOOKS:
                     self._given_up.add(job)
         return bool(threads or jobs)
+
+    def _somebody_was_woken(self, threads: set[threading.Thread]) -> bool:
+        woken = False
+        for thread, call in list(self._away.items()):
+            if call and call != RUNNING and thread in threads and waits_in(thread) != call:
+                woken = True
+                del self._away[thread]
+                looks = self._looks.get(thread, (None, 0, 0))[2]
+                self._looks[thread] = None, 0, looks
+        return woken
 
     def _look(self, at: object, spot: object) -> int:
         """How often `at` has been seen on one spot; after many looks in all, any spot counts."""

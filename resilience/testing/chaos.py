@@ -20,6 +20,7 @@ from functools import update_wrapper
 from resilience import clock as _clock
 from resilience._checks import is_number, is_timedelta, seconds, share, wrong_type, wrong_value
 from resilience._shape import shape_of
+from resilience.policies._base import _checked_clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Chaos:
         self._slow = share("slow", slow, zero=True)
         self._script = _script(script)
         self._seed = _integer("seed", seed)
-        self._clock: Clock = _clock.default if clock is None else clock
+        self._clock: Clock = _clock.default if clock is None else _checked_clock(clock)
         self._lock = threading.Lock()
         self._rng = random.Random(self._seed)
         self._given = given

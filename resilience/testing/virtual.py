@@ -125,9 +125,9 @@ class VirtualTime:
         if not self._timeline.wait(wait, due, poke) and self.now() >= due:
             self.sleeps.append(seconds)
 
-    def stir(self, thread: threading.Thread) -> None:
+    def stir(self, thread: threading.Thread, poke: Callable[[], object]) -> None:
         """Say that a thread which waits was just brought what it waits for."""
-        self._timeline.stir(thread)
+        self._timeline.stir(thread, poke)
 
     async def sleep_async(self, seconds: float | timedelta, /) -> None:
         """Suspend the calling task, of asyncio or trio, until `seconds` have passed.
@@ -146,6 +146,10 @@ class VirtualTime:
         taken = self._follow(whole) if runtime == "trio" else self._drive(whole)
         if whole:
             self._whole = taken
+
+    def _ends_with(self, end: Callable[[], None]) -> None:
+        if self._whole is not None:
+            self._whole.ends_block = end
 
     def _drive(self, whole: bool) -> Driver:
         asyncio = sys.modules["asyncio"]
@@ -192,6 +196,7 @@ class Block:
         self._clock = clock
         self._keep = keep
         self._undo: list[Callable[[], None]] = []
+        self._on = False
 
     def __enter__(self) -> VirtualTime:
         if not _ONE_AT_A_TIME.acquire(blocking=False):
@@ -205,7 +210,9 @@ class Block:
                 pass  # no loop runs here
             else:
                 clock._take_over(runtime, whole=True)
+                clock._ends_with(partial(self._end, clock))
             _point_default_at(clock)()
+            self._on = True
         except BaseException:
             _ONE_AT_A_TIME.release()
             raise
@@ -217,16 +224,22 @@ class Block:
         clock, self._clock = self._clock, None
         if clock is None:
             raise RuntimeError("this block of virtual time was never entered, or left already")
+        self._end(clock)
+        if (whole := clock._whole) is not None:
+            whole.leave(error)
+            if whole.error is not None and (error is None or is_cancellation(error)):
+                raise whole.error from None
+
+    def _end(self, clock: VirtualTime) -> None:
+        if not self._on:
+            return
+        self._on = False
         try:
             clock._give_back()
         finally:
             while self._undo:
                 self._undo.pop()()
             _ONE_AT_A_TIME.release()
-        if (whole := clock._whole) is not None:
-            whole.leave(error)
-            if whole.error is not None and (error is None or is_cancellation(error)):
-                raise whole.error from None
 
     async def __aenter__(self) -> VirtualTime:
         return self.__enter__()

@@ -94,6 +94,7 @@ def _play(job: Job) -> Run:
 def _over_processes(jobs: list[Job], processes: int) -> Iterator[Run]:
     import multiprocessing
     import pickle
+    import signal
 
     try:
         pickle.dumps(jobs[0][0])
@@ -101,7 +102,9 @@ def _over_processes(jobs: list[Job], processes: int) -> Iterator[Run]:
         raise TypeError(
             f"a scenario for several processes must hold expressions or module-level functions as pipelines: {error}"
         ) from None
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    # Ctrl-C reaches every process of a terminal: the one that was started ends the others, and they say nothing.
+    quiet = (signal.SIGINT, signal.SIG_IGN)
+    with multiprocessing.get_context("spawn").Pool(processes, signal.signal, quiet) as pool:
         yield from pool.imap_unordered(_play, jobs)
 
 
