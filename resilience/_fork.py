@@ -5,6 +5,8 @@ all locks of all policies are taken before a fork, which also means that no stat
 on both sides. No lock of ours is ever held across a call to somebody else's code, so taking them cannot deadlock with a
 well-behaved program; a signal handler that forks in the middle of one of our critical sections would, so the wait is
 bounded and the child starts with fresh locks in any case.
+
+Several threads may fork at once, and each gives back what it took itself.
 """
 
 from __future__ import annotations
@@ -28,35 +30,52 @@ if TYPE_CHECKING:
 
 
 _PATIENCE = 0.1
-_held: list[Lock] = []
-_policies: list[Policy[object]] = []
+
+
+class _Fork:
+    """One fork under way: the policies that there are, and the locks that were taken for it."""
+
+    __slots__ = ("held", "policies")
+
+    def __init__(self) -> None:
+        self.held: list[Lock] = []
+        self.policies: list[Policy[object]] = list(live)
+
+
+_under_way: dict[int, list[_Fork]] = {}
+"""By thread. There is more than one where a signal handler forks in the middle of a fork."""
 
 
 def _before() -> None:
-    _policies[:] = list(live)
-    locks: list[Lock] = [HUB.lock, *(policy._lock for policy in _policies)]
-    _held.extend(lock for lock in locks if lock.acquire(timeout=_PATIENCE))
+    fork = _Fork()
+    _under_way.setdefault(threading.get_ident(), []).append(fork)
+    locks: list[Lock] = [HUB.lock, *(policy._lock for policy in fork.policies)]
+    for lock in locks:
+        if lock.acquire(timeout=_PATIENCE):
+            fork.held.append(lock)
 
 
-def _release() -> None:
-    for lock in _held:
-        lock.release()
-    _held.clear()
+def _ended() -> _Fork:
+    forks = _under_way[threading.get_ident()]
+    fork = forks.pop()
+    if not forks:
+        del _under_way[threading.get_ident()]
+    return fork
 
 
 def _in_parent() -> None:
-    _release()
-    _policies.clear()
+    for lock in _ended().held:
+        lock.release()
 
 
 def _in_child() -> None:
-    _held.clear()
+    policies = _ended().policies
+    _under_way.clear()
     HUB.lock = threading.RLock()
-    for policy in _policies:
+    for policy in policies:
         policy._lock = threading.Lock()
         policy._channel.after_fork()
         policy._after_fork()
-    _policies.clear()
 
 
 def protect() -> None:

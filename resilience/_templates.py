@@ -255,7 +255,6 @@ RESERVED = frozenset(
         "_hub",
         "_ledger",
         "_line",
-        "_never",
         "_next",
         "_now",
     }

@@ -142,6 +142,7 @@ class Ledger:
 
     def restore(self, saved: tuple[Any, ...]) -> None:
         """Put back what `save` returned; it must not be used again."""
+        self.at_hand = self.brisk = False
         self.sole, self.states, self._refunds = saved
         self._by_fullness.clear()
         self._past = [(FULL, id(key), key) for key in self._refunds if key not in self.states]

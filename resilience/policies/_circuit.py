@@ -100,9 +100,9 @@ class SharedCircuit(GatePolicy):
     ) -> None:
         now = self._clock.now()
         with self._lock:
-            self._bar()
             if self._abandoned:
                 self._take_back()
+            self._bar()
             self._count(permit, verdict, now, elapsed, reason, hint)
         if self._backoff is not None:
             self._measure()
@@ -139,8 +139,10 @@ class SharedCircuit(GatePolicy):
             self._change(Circuit.look)
 
     def _take_back(self) -> None:
+        """Settle what was abandoned. Called with the lock held; the ways that need none are open afterwards."""
         while self._abandoned:
             permit, now = self._abandoned.popleft()
+            self._bar()
             self._count(permit, IGNORED, now)
 
     # --- state --------------------------------------------------------------------------------------------------------
@@ -197,9 +199,9 @@ class SharedCircuit(GatePolicy):
     def _change(self, verb: Callable[..., T], *arguments: object) -> T:
         now = self._clock.now()
         with self._lock:
-            self._bar()
             if self._abandoned:
                 self._take_back()
+            self._bar()
             answer = verb(self._circuit, *arguments, now)
             self._publish()
         if self._backoff is not None:
@@ -293,7 +295,10 @@ class SharedCircuit(GatePolicy):
             frozen["_circuit"].serial = self._circuit.serial
             # And what has come back meanwhile is not under way any more.
             frozen["_circuit"].forget_calls(self._circuit)
-        super()._thaw(frozen)
+            # In the same block: a call that began in between would have a number that is drawn again.
+            for field, value in frozen.items():
+                setattr(self, field, value)
+        self._listeners_changed()
 
     def _at_rest(self) -> bool:
         now = self._clock.now()

@@ -83,10 +83,11 @@ class DeskGate(GatePolicy):
         try:
             if self._join(waiter, max_wait):
                 lot.sleep(waiter)
+            # Who is interrupted here has not handed over the lead, so that is done once more.
+            self._part(waiter, undo=False)
         except BaseException:
             self._part(waiter, undo=True)
             raise
-        self._part(waiter, undo=False)
         return waiter
 
     async def _wait_async(self, claim: Claim, max_wait: float) -> Parked:
@@ -100,10 +101,10 @@ class DeskGate(GatePolicy):
         try:
             if self._join(waiter, max_wait):
                 await lot.sleep(waiter)
+            self._part(waiter, undo=False)
         except BaseException as error:
             self._fall(waiter, error)
             raise
-        self._part(waiter, undo=False)
         return waiter
 
     def _follow(self, line: Line, costs: tuple[float, ...], rank: int, max_wait: float) -> Parked | None:

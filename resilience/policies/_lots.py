@@ -214,11 +214,22 @@ class ClockedAsyncioLot(_OnAsyncio, LedTasks):
         nap.add_done_callback(lambda _: _rise(bed))
         try:
             await bed
-        finally:
-            nap.cancel()
-            await sys.modules["asyncio"].wait([nap])
+        except GeneratorExit:
+            # Whoever is thrown away awaits nothing any more, and its loop may be gone.
+            with suppress(RuntimeError):
+                nap.cancel()
+            raise
+        except BaseException:
+            await self._end(nap)
+            raise
+        await self._end(nap)
         if not nap.cancelled():
             nap.result()
+
+    @staticmethod
+    async def _end(nap: asyncio.Task[None]) -> None:
+        nap.cancel()
+        await sys.modules["asyncio"].wait([nap])
 
 
 class TrioLot(LedTasks):

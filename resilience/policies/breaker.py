@@ -220,10 +220,10 @@ class CircuitBreaker(SharedCircuit):
         refused: tuple[float | None, CircuitState, tuple[str, str] | None] | None = None
         while True:
             with self._lock:
-                if self._timed:
-                    self._bar()
                 if self._abandoned:
                     self._take_back()
+                if self._timed:
+                    self._bar()
                 circuit = self._circuit
                 ramp = circuit.ramp
                 permit = circuit.acquire(now, u)
