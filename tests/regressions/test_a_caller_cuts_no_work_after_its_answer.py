@@ -1,4 +1,4 @@
-"""A caller's deadline cancelled what an ASGI application did after the answer, so a stranger could cut background work."""
+"""A caller's deadline cancelled what an ASGI application did after the answer: a stranger could cut background work."""
 
 from __future__ import annotations
 
