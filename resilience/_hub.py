@@ -41,7 +41,7 @@ class _Hub:
 
     def __init__(self) -> None:
         self.heard = False
-        """Whether anybody listens to anything, one policy or all."""
+        """Whether anybody listens to anything, one policy or all, or did when that was last asked."""
         self.listeners: tuple[_Listener, ...] = ()
         # The same thread may come back: a collection of garbage in here can end a call whose listener listens.
         self.lock = threading.RLock()
@@ -55,12 +55,8 @@ class _Hub:
         for policy in policies:
             policy._channel.heard = bool(self.listeners or policy._channel.listeners)
             policy._choose_listeners()
-        self.count()
+        self.heard = any(policy._channel.heard for policy in policies) or bool(self.listeners)
         return policies
-
-    def count(self) -> None:
-        """Tell the hub whether anything is heard. Called with the lock held."""
-        self.heard = bool(self.listeners) or any(policy._channel.listeners for policy in live)
 
 
 HUB = _Hub()
@@ -152,15 +148,6 @@ class Channel:
         """Add a listener; returns what removes it."""
         return _listen(self, callback, types)
 
-    def __del__(self) -> None:
-        # The policy is gone, and its listeners with it. A finaliser may come anywhere, so it never waits for a lock:
-        # whoever holds it is about to count, or the next to listen or to stop will.
-        if self.listeners and HUB.lock.acquire(blocking=False):
-            try:
-                HUB.count()
-            finally:
-                HUB.lock.release()
-
     def after_fork(self) -> None:
         """In a forked child: whoever was delivering is not here, and what was queued is the parent's to deliver."""
         self._claim = threading.RLock()
@@ -197,7 +184,9 @@ def _listen(
     def stop() -> None:
         listener.stopped = True
         with HUB.lock:
-            where.listeners = tuple(other for other in where.listeners if other is not listener)
+            # Again where a finaliser has stopped another one meanwhile, on this thread.
+            while any(other.stopped for other in where.listeners):
+                where.listeners = tuple(other for other in where.listeners if not other.stopped)
             policies = HUB.review()
         for policy in policies:
             if not policy._lock.locked():

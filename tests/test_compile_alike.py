@@ -279,11 +279,11 @@ def play_async(specs: list[Any], script: list[Any], steps: list[Any], generated:
                         result = error
                     story.fared(result)
                 elif verb == "cancel":
-                    task = asyncio.ensure_future(call(1))
+                    task: asyncio.Future[Any] = asyncio.ensure_future(call(1))
                     for _ in range(more[0]):
                         await asyncio.sleep(0)
                     task.cancel()
-                    ends: list[Any] = await asyncio.gather(task, return_exceptions=True)
+                    ends: Any = await asyncio.gather(task, return_exceptions=True)
                     story.fared(ends[0])
                 elif verb == "drop":
                     story.fared(dropped(call(1)))

@@ -155,11 +155,13 @@ class Throttle(ThrottleGate):
             elif self._held is not None:
                 # The same for interpreters whose threads run at once.
                 line = self._clock.now() * self._times
+                unit = self._unit
+                floor = line - self._burst
                 with self._lock:
                     ledger = self._held
                     if ledger.brisk and line < 9007199254740992.0:
-                        state, floor, unit = ledger.sole, line - self._burst, self._unit
-                        start = max(state, floor)
+                        state = ledger.sole
+                        start = floor if state < floor else state
                         taken = start + unit
                         if taken <= line and taken - start == unit:
                             ledger.sole = taken

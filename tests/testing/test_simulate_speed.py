@@ -6,6 +6,7 @@ no driver, lock, event or error of ours. It also makes the same decisions, which
 
 from __future__ import annotations
 
+import gc
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Coroutine
@@ -117,6 +118,7 @@ def test_memory_does_not_grow_with_simulated_time() -> None:
     """Four times the simulated time takes no more memory at its peak, but for what the histograms round up."""
 
     def peak(seconds: float) -> int:
+        gc.collect()
         tracemalloc.start()
         try:
             play(scenario(seconds, rate=3.0), "layers", 1)
@@ -127,4 +129,5 @@ def test_memory_does_not_grow_with_simulated_time() -> None:
     peak(10.0)  # what is made once and kept
     short, long = peak(1_000.0), peak(4_000.0)
     print(f"\npeak {short:,} bytes for 1,000 s, {long:,} for 4,000 s, so {long / short:.2f} x")
-    assert long < 1.25 * short
+    # With what the collector happens to leave; 9,000 more calls would leave far more.
+    assert long < 1.25 * short + 100_000
